@@ -1,0 +1,71 @@
+package mux
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// bearerReader reads from a bearer with a large buffer while there is much to read and with none, or a tiny one, while the
+// bearer is idle.
+type bearerReader interface {
+	// read returns what there is, at least one byte or an error. partial says that an SDU has begun, whose read limit is
+	// the bearer's read deadline. The bytes are valid until the next call.
+	read(partial bool) ([]byte, error)
+	release()
+}
+
+func newBearerReader(conn net.Conn) bearerReader {
+	if r := newPollReader(conn); r != nil {
+		return r
+	}
+	return &blockingReader{conn: conn}
+}
+
+// blockingReader serves bearers that only have Read: it blocks with a small buffer, and goes back to one when a large one has
+// found nothing for a while.
+type blockingReader struct {
+	conn  net.Conn
+	small [256]byte
+	large *block
+}
+
+const (
+	blockingBuffer = 32 << 10
+	blockingRest   = 200 * time.Millisecond
+)
+
+func (r *blockingReader) read(partial bool) ([]byte, error) {
+	if r.large == nil {
+		n, err := r.conn.Read(r.small[:])
+		if n == len(r.small) {
+			r.large = getBlock(blockingBuffer)
+		}
+		return r.small[:n], err
+	}
+	if !partial { // no read limit is set: this one is ours
+		if err := r.conn.SetReadDeadline(time.Now().Add(blockingRest)); err != nil {
+			return nil, err
+		}
+	}
+	n, err := r.conn.Read(r.large.buf[:cap(r.large.buf)])
+	p := r.large.buf[:n]
+	if !partial {
+		if derr := r.conn.SetReadDeadline(time.Time{}); derr != nil && err == nil {
+			err = derr
+		}
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			r.release()
+			return nil, nil
+		}
+	}
+	return p, err
+}
+
+func (r *blockingReader) release() {
+	if r.large != nil {
+		putBlock(r.large)
+		r.large = nil
+	}
+}

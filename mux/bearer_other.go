@@ -1,0 +1,7 @@
+//go:build !unix
+
+package mux
+
+import "net"
+
+func newPollReader(net.Conn) bearerReader { return nil }

@@ -1,0 +1,221 @@
+package mux
+
+import (
+	"context"
+	"sync"
+)
+
+// ingress holds what has arrived on a stream and was not discarded. The reader appends, the stream's owner looks at all of it
+// in place and discards from the front, so that no byte is copied twice and a message that arrives in pieces costs its bytes.
+type ingress struct {
+	mu    sync.Mutex
+	b     *block // unread bytes are b.buf[r:]
+	r     int
+	seen  int    // how many of them the owner has been shown
+	lent  bool   // the owner may hold a slice of b.buf
+	old   *block // an outgrown buffer the owner may still hold
+	hint  int    // how much the last buffer held: the size to begin the next with
+	limit int
+	err   error // set once, after the last byte
+	final bool  // err is reported at once, unread bytes or not
+
+	waiting bool
+	ready   chan struct{} // made by the first wait
+}
+
+// maxHint bounds what a stream asks for on the strength of what it needed last time.
+const maxHint = 256 << 10
+
+// deliver appends what arrived. The check against the limit was made for the whole SDU by admit.
+// It reports whether somebody was waiting for it, and whether anybody can still read it.
+func (in *ingress) deliver(s *Stream, p []byte) (woke, ok bool) {
+	s.m.account(len(p)) // may end this very connection, so not under the lock
+	in.mu.Lock()
+	if in.final {
+		in.mu.Unlock()
+		s.m.account(-len(p))
+		return false, false
+	}
+	if in.b == nil {
+		in.b, in.r = getBlock(max(len(p), in.hint)), 0
+	}
+	if buf := in.b.buf; cap(buf)-len(buf) < len(p) {
+		in.makeRoom(len(p))
+	}
+	in.b.buf = append(in.b.buf, p...)
+	wake := in.waiting
+	in.waiting = false
+	in.mu.Unlock()
+	if wake {
+		in.ready <- struct{}{}
+	}
+	return wake, true
+}
+
+// makeRoom moves the unread bytes to the front of the buffer, or into one twice as large.
+func (in *ingress) makeRoom(n int) {
+	buf := in.b.buf
+	unread := buf[in.r:]
+	if !in.lent && in.r >= len(unread) && len(unread)+n <= cap(buf) {
+		in.b.buf = buf[:copy(buf, unread)]
+		in.r = 0
+		return
+	}
+	b := getBlock(max(2*len(unread), len(unread)+n))
+	b.buf = append(b.buf, unread...)
+	if !in.lent {
+		putBlock(in.b)
+	} else if in.old == nil {
+		in.old = in.b
+	}
+	in.b, in.r = b, 0
+}
+
+// admit reports how many bytes are unread and unseen, and whether n more are within the limit.
+func (in *ingress) admit(n int) (queued int, ok bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.b != nil {
+		queued = len(in.b.buf) - in.r - in.seen
+	}
+	return queued, queued+n <= in.limit
+}
+
+// settle ends the loan of earlier slices: the owner has called again.
+func (in *ingress) settle() {
+	in.lent = false
+	if in.old != nil {
+		putBlock(in.old)
+		in.old = nil
+	}
+	if in.b == nil {
+		return
+	}
+	if n := len(in.b.buf) - in.r; in.r > 0 && n <= in.r { // costs no more than was discarded
+		in.b.buf = in.b.buf[:copy(in.b.buf, in.b.buf[in.r:])]
+		in.r = 0
+	}
+}
+
+func (in *ingress) unread() []byte {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.settle()
+	return in.lend()
+}
+
+func (in *ingress) lend() []byte {
+	if in.b == nil || len(in.b.buf) == in.r {
+		return nil
+	}
+	in.lent = true
+	in.seen = len(in.b.buf) - in.r
+	return in.b.buf[in.r:]
+}
+
+func (in *ingress) any() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.b != nil && len(in.b.buf) > in.r
+}
+
+func (in *ingress) wait(ctx context.Context, s *Stream, seen int) ([]byte, error) {
+	in.mu.Lock()
+	in.settle()
+	for {
+		if in.final {
+			in.mu.Unlock()
+			return nil, in.err
+		}
+		if in.b != nil && len(in.b.buf)-in.r > seen {
+			p := in.lend()
+			in.mu.Unlock()
+			return p, nil
+		}
+		if in.err != nil {
+			in.mu.Unlock()
+			return nil, in.err
+		}
+		if in.ready == nil {
+			in.ready = make(chan struct{}, 1)
+		}
+		in.waiting = true
+		in.mu.Unlock()
+		select {
+		case <-in.ready:
+			in.mu.Lock()
+		case <-ctx.Done():
+			in.mu.Lock()
+			if !in.waiting { // a wake-up is on its way: take it, the next wait must not find it
+				in.mu.Unlock()
+				<-in.ready
+				in.mu.Lock()
+			}
+			in.waiting = false
+			in.mu.Unlock()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (in *ingress) discard(s *Stream, n int) {
+	in.mu.Lock()
+	if in.final {
+		in.mu.Unlock()
+		return
+	}
+	if n < 0 || in.b == nil && n > 0 || in.b != nil && n > len(in.b.buf)-in.r {
+		in.mu.Unlock()
+		panic("mux: Discard of more bytes than there are")
+	}
+	empty := false
+	if n > 0 {
+		in.r += n
+		in.seen = max(in.seen-n, 0)
+		if empty = in.r == len(in.b.buf); empty { // an idle stream holds no buffer
+			in.lent, in.seen, in.hint = false, 0, min(len(in.b.buf), maxHint)
+			in.settle()
+			putBlock(in.b)
+			in.b, in.r = nil, 0
+		}
+	}
+	in.mu.Unlock()
+	if n > 0 {
+		s.m.account(-n)
+	}
+	if empty {
+		s.m.settled()
+	}
+}
+
+// end makes further waits fail: at once when final, else after the last unread byte. It returns how many unread bytes are
+// lost; their buffer is left to the garbage collector, since the owner may be looking at it.
+func (in *ingress) end(err error, final bool) (lost int) {
+	in.mu.Lock()
+	if in.err == nil || final {
+		in.err = err
+	}
+	if final && !in.final {
+		in.final = true
+		if in.b != nil {
+			lost = len(in.b.buf) - in.r
+		}
+		in.b, in.old, in.r, in.seen = nil, nil, 0, 0
+	}
+	wake := in.waiting
+	in.waiting = false
+	in.mu.Unlock()
+	if wake {
+		in.ready <- struct{}{}
+	}
+	return lost
+}
+
+func (in *ingress) size() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.b == nil {
+		return 0
+	}
+	return len(in.b.buf) - in.r
+}

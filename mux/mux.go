@@ -1,0 +1,246 @@
+package mux
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Mux is one end of a multiplexed bearer. It owns the bearer: nobody else reads, writes or closes it.
+type Mux struct {
+	conn  net.Conn
+	cfg   Config
+	epoch time.Time
+
+	egressBlock int
+
+	streams atomic.Pointer[[]*Stream] // copied on write; read by the reader for every SDU
+	unread  atomic.Int64              // unread bytes of all streams
+
+	discarding atomic.Bool // this end has closed: what still arrives is thrown away
+
+	mu        sync.Mutex
+	sched     schedule
+	flushing  bool          // a writer goroutine runs
+	drained   chan struct{} // closed by the writer when nothing is left; made by Close
+	started   bool
+	stopping  bool // no new streams, arms or sends
+	lingering chan struct{}
+	err       error
+
+	done    chan struct{} // closed once err is set and the bearer closed
+	eof     chan struct{} // closed when the peer has closed its end
+	workers sync.WaitGroup
+
+	bytesIn, bytesOut atomic.Uint64
+}
+
+// New returns a multiplexer over conn, whose handshake has been done. It moves no byte before [Mux.Start].
+func New(conn net.Conn, cfg Config) *Mux {
+	m := &Mux{
+		conn: conn, cfg: cfg.withDefaults(), epoch: time.Now(), sched: &rankedRoundRobin{},
+		done: make(chan struct{}), eof: make(chan struct{}),
+	}
+	m.egressBlock = max(1<<16, HeaderSize+m.cfg.SDUSize)
+	m.streams.Store(&[]*Stream{})
+	setNotSentLowat(conn, m.cfg.NotSentLowat)
+	m.cfg.Budget.add(m)
+	return m
+}
+
+// Register adds a stream. Bytes for numbers and roles that nobody registered end the connection, so whatever the peer may
+// use at once must be registered before [Mux.Start].
+func (m *Mux) Register(c StreamConfig) (*Stream, error) {
+	if c.IngressLimit <= 0 {
+		c.IngressLimit = 128 << 10
+	}
+	if c.EgressLimit <= 0 {
+		c.EgressLimit = m.cfg.EgressLimit
+	}
+	s := &Stream{m: m, number: c.Number & 0x7fff, role: c.Role & 1}
+	s.in.limit, s.out.limit, s.out.open = c.IngressLimit, c.EgressLimit, -1
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return nil, m.err
+	}
+	if m.stopping {
+		return nil, &Error{Kind: Stopped}
+	}
+	if m.lookup(s.number, s.role) != nil {
+		return nil, &Error{Kind: AlreadyRegistered, Protocol: s.number, Role: s.role, Local: true}
+	}
+	all := append(slices.Clone(*m.streams.Load()), s)
+	m.streams.Store(&all)
+	return s, nil
+}
+
+// Stream returns the registered stream, or nil.
+func (m *Mux) Stream(number uint16, role Role) *Stream { return m.lookup(number, role) }
+
+func (m *Mux) lookup(number uint16, role Role) *Stream {
+	for _, s := range *m.streams.Load() {
+		if s.number == number && s.role == role {
+			return s
+		}
+	}
+	return nil
+}
+
+// Start begins to read. It does nothing the second time.
+func (m *Mux) Start() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.started || m.err != nil {
+		return
+	}
+	m.started = true
+	m.workers.Add(1)
+	go m.read()
+}
+
+// Done is closed when the connection has ended; all goroutines but those that Close waits for are gone soon after.
+func (m *Mux) Done() <-chan struct{} { return m.done }
+
+// Err returns why the connection has ended, nil while it has not.
+func (m *Mux) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.err
+}
+
+// Close ends the connection in good order: what was sent leaves, the bearer is closed for writing, and when the peer has
+// closed it too, or after [Config.DrainTimeout] in all, it is closed and every stream fails with [Stopped]. It returns when no
+// goroutine of the multiplexer is left. It must not be called from Arm or OnData callbacks; [Mux.Abort] may.
+func (m *Mux) Close() error {
+	m.mu.Lock()
+	if m.stopping || m.err != nil {
+		m.mu.Unlock()
+		<-m.done
+		m.workers.Wait()
+		return nil
+	}
+	m.stopping = true
+	m.mu.Unlock()
+	for _, s := range *m.streams.Load() {
+		_ = s.Flush() // an error means that the connection has failed: seen below
+	}
+	m.mu.Lock()
+	if m.flushing && m.drained == nil {
+		m.drained = make(chan struct{})
+	}
+	drained, started := m.drained, m.started
+	m.mu.Unlock()
+	limit := time.NewTimer(m.cfg.DrainTimeout)
+	defer limit.Stop()
+	if drained != nil {
+		select {
+		case <-drained:
+		case <-m.done:
+		case <-limit.C:
+		}
+	}
+	m.discarding.Store(true)
+	if half, ok := m.conn.(interface{ CloseWrite() error }); ok && started && half.CloseWrite() == nil {
+		select {
+		case <-m.eof:
+		case <-m.done:
+		case <-limit.C:
+		}
+	}
+	m.fail(&Error{Kind: Stopped})
+	m.workers.Wait()
+	return nil
+}
+
+// Abort ends the connection at once, with a reset where the bearer can do that. Streams fail with an error that wraps cause. It
+// does not wait: [Mux.Close] afterwards does.
+func (m *Mux) Abort(cause error) {
+	var e *Error
+	if !errors.As(cause, &e) {
+		cause = &Error{Kind: Stopped, Err: cause}
+	}
+	m.fail(cause)
+}
+
+// fail ends the connection with its first error.
+func (m *Mux) fail(err error) {
+	m.mu.Lock()
+	if m.err != nil {
+		m.mu.Unlock()
+		return
+	}
+	m.err = err
+	m.stopping = true
+	all := *m.streams.Load()
+	m.mu.Unlock()
+	if l, ok := m.conn.(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(0) // a reset: no TIME_WAIT here, no bytes that nobody wants there
+	}
+	_ = m.conn.Close() // nothing can be done about its error, and nothing depends on it
+	for _, s := range all {
+		s.Arm(OnDemand, nil)
+		s.out.end(err)
+		if n := s.in.end(err, true); n > 0 {
+			m.account(-n)
+		}
+	}
+	m.cfg.Budget.remove(m)
+	close(m.done)
+}
+
+// Wait returns when the connection has ended and none of its goroutines is left: the error that ended it, or ctx's.
+func (m *Mux) Wait(ctx context.Context) error {
+	select {
+	case <-m.done:
+		m.workers.Wait()
+		return m.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Counters returns the traffic of all streams, in order of registration.
+func (m *Mux) Counters() []StreamCounters {
+	all := *m.streams.Load()
+	out := make([]StreamCounters, len(all))
+	for i, s := range all {
+		out[i] = s.Counters()
+	}
+	return out
+}
+
+// Unread returns how many bytes have arrived that no stream has discarded.
+func (m *Mux) Unread() int { return int(m.unread.Load()) }
+
+func (m *Mux) account(n int) {
+	m.unread.Add(int64(n))
+	m.cfg.Budget.account(n)
+}
+
+// startArmed starts what the arrival of bytes for s starts (wire §2.8): s itself, and every armed OnDemandAny stream if s is
+// armed.
+func (m *Mux) startArmed(s *Stream) {
+	if !s.armed.Load() {
+		return
+	}
+	var starts []func()
+	m.mu.Lock()
+	if s.arm != nil {
+		for _, o := range *m.streams.Load() {
+			if o.arm != nil && (o == s || o.armStart == OnDemandAny) {
+				starts = append(starts, o.arm)
+				o.arm = nil
+				o.armed.Store(false)
+			}
+		}
+	}
+	m.mu.Unlock()
+	for _, start := range starts {
+		start()
+	}
+}

@@ -1,0 +1,181 @@
+package mux
+
+import (
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"time"
+)
+
+// demux is the state of the reader between two reads: it keeps nothing but the header of the SDU that is arriving, payload
+// goes to the streams as it comes.
+type demux struct {
+	m      *Mux
+	header [HeaderSize]byte
+	have   int // bytes of header
+	stream *Stream
+	rest   int // payload bytes of this SDU that have not come
+	size   int
+	stamp  uint32
+	woke   bool   // somebody was waiting for what was delivered
+	whole  uint64 // SDUs that have arrived
+}
+
+// partial says that an SDU has begun and is not whole.
+func (d *demux) partial() bool { return d.have > 0 || d.rest > 0 }
+
+// feed hands what was read to the streams.
+func (d *demux) feed(p []byte) error {
+	for len(p) > 0 {
+		if d.rest == 0 {
+			n := copy(d.header[d.have:], p)
+			d.have += n
+			p = p[n:]
+			if d.have < HeaderSize {
+				return nil
+			}
+			if err := d.open(); err != nil {
+				return err
+			}
+			continue
+		}
+		n := min(d.rest, len(p))
+		d.deliver(p[:n])
+		p = p[n:]
+	}
+	return nil
+}
+
+// open takes up the SDU whose header is complete.
+func (d *demux) open() error {
+	h, err := ParseHeader(d.header[:])
+	if err != nil {
+		return err
+	}
+	role := h.From.Peer()
+	s := d.stream
+	if s == nil || s.number != h.Number || s.role != role {
+		if s = d.m.lookup(h.Number, role); s == nil {
+			kind := UnknownProtocol
+			if d.m.lookup(h.Number, h.From) != nil {
+				kind = WrongDirection
+			}
+			return &Error{Kind: kind, Protocol: h.Number, Role: role}
+		}
+	}
+	n := int(h.Length)
+	if queued, ok := s.in.admit(n); !ok && !d.m.discarding.Load() {
+		return &Error{Kind: IngressOverrun, Protocol: h.Number, Role: role, Size: n, Queued: queued, Limit: s.in.limit}
+	}
+	d.have, d.stream, d.rest, d.size, d.stamp = 0, s, n, n, h.Time
+	return nil
+}
+
+func (d *demux) deliver(p []byte) {
+	s := d.stream
+	if d.m.discarding.Load() {
+		// thrown away
+	} else if woke, ok := s.in.deliver(s, p); ok {
+		d.woke = d.woke || woke
+		d.m.startArmed(s)
+		if f := s.onData.Load(); f != nil {
+			(*f)()
+		}
+	}
+	s.bytesIn.Add(uint64(len(p)))
+	if d.rest -= len(p); d.rest == 0 {
+		d.whole++
+		s.sdusIn.Add(1)
+		if d.m.cfg.Arrived != nil {
+			d.m.cfg.Arrived(d.stamp, time.Since(d.m.epoch), d.size)
+		}
+	}
+}
+
+// read is the reader goroutine.
+func (m *Mux) read() {
+	defer m.workers.Done()
+	d := &demux{m: m}
+	b := newBearerReader(m.conn)
+	defer b.release()
+	timed := uint64(0) // the SDU that the read deadline was set for, counted from 1; 0: none
+	for {
+		p, err := b.read(d.partial())
+		m.bytesIn.Add(uint64(len(p)))
+		if ferr := d.feed(p); ferr != nil {
+			m.fail(ferr)
+			return
+		}
+		if d.woke { // a reader that always finds more to read must not keep those it read for from running
+			d.woke = false
+			runtime.Gosched()
+		}
+		if err != nil {
+			m.readEnded(err, d.partial())
+			return
+		}
+		switch current := d.whole + 1; {
+		case !d.partial():
+			if timed != 0 {
+				timed = 0
+				err = m.conn.SetReadDeadline(time.Time{})
+			}
+		case timed != current:
+			timed = current
+			err = m.conn.SetReadDeadline(time.Now().Add(m.cfg.SDUTimeout))
+		}
+		if err != nil {
+			m.fail(bearerError(err, ReadTimeout))
+			return
+		}
+	}
+}
+
+// readEnded ends the connection after the bearer stopped to deliver. After a close by the peer between two SDUs, what has
+// arrived may be read and answered for a short while.
+func (m *Mux) readEnded(err error, partial bool) {
+	if !errors.Is(err, io.EOF) || partial {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+			m.fail(&Error{Kind: BadSDU, Err: err})
+			return
+		}
+		if errors.Is(err, net.ErrClosed) {
+			m.fail(&Error{Kind: Stopped, Err: err})
+			return
+		}
+		m.fail(bearerError(err, ReadTimeout))
+		return
+	}
+	closed := &Error{Kind: BearerClosed}
+	for _, s := range *m.streams.Load() {
+		s.in.end(closed, false)
+	}
+	close(m.eof)
+	settled := make(chan struct{}, 1)
+	m.mu.Lock()
+	m.lingering = settled
+	m.mu.Unlock()
+	m.settled()
+	limit := time.NewTimer(m.cfg.LingerTimeout)
+	defer limit.Stop()
+	select {
+	case <-settled:
+	case <-limit.C:
+	case <-m.done:
+	}
+	m.fail(closed)
+}
+
+// settled lets a lingering connection go once nothing waits to be read or sent any more.
+func (m *Mux) settled() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lingering != nil && !m.flushing && !m.stopping && m.unread.Load() == 0 {
+		select {
+		case m.lingering <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package mux
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// StreamConfig describes one stream.
+type StreamConfig struct {
+	// Number is the mini-protocol's number, 0 to 32,767.
+	Number uint16
+	// Role is the part that this end plays in it.
+	Role Role
+	// IngressLimit is how many unread bytes may wait for this end; default 131,072. The peer's next byte ends the connection.
+	IngressLimit int
+	// EgressLimit overrides [Config.EgressLimit].
+	EgressLimit int
+}
+
+// Start says when an armed stream is started (wire §2.8).
+type Start uint8
+
+// The start strategies.
+const (
+	// Eager starts at once.
+	Eager Start = iota
+	// OnDemand starts when the first bytes arrive for the stream.
+	OnDemand
+	// OnDemandAny starts when bytes arrive for any armed stream that is OnDemand or OnDemandAny.
+	OnDemandAny
+)
+
+// Stream is one end of one byte stream. At most one goroutine may send on it and at most one may receive.
+type Stream struct {
+	m      *Mux
+	number uint16
+	role   Role
+
+	in  ingress
+	out egress
+
+	// owned by the multiplexer's lock
+	queuedAt   uint64
+	nextQueued *Stream
+	arm        func()
+	armStart   Start
+
+	armed  atomic.Bool // arm is set
+	onData atomic.Pointer[func()]
+
+	bytesIn, bytesOut, sdusIn, sdusOut atomic.Uint64
+}
+
+// Number returns the mini-protocol's number.
+func (s *Stream) Number() uint16 { return s.number }
+
+// Role returns the part that this end plays.
+func (s *Stream) Role() Role { return s.role }
+
+// Mux returns the multiplexer that the stream belongs to.
+func (s *Stream) Mux() *Mux { return s.m }
+
+// Send appends p to the stream and sees to it that it leaves. It blocks while the stream's egress limit is reached, and
+// returns as soon as all of p is buffered; p is free for reuse then. An error other than the context's is the connection's. When
+// the context ends first, part of p may have been taken: the stream is of no more use to a peer that expects whole messages.
+func (s *Stream) Send(ctx context.Context, p []byte) error {
+	if err := s.Append(ctx, DefaultRank, p); err != nil {
+		return err
+	}
+	return s.Flush()
+}
+
+// Append is [Stream.Send] with a rank, and without a promise when p leaves: bytes less than a whole SDU may wait for more
+// until [Stream.Flush] or until the limit is reached. Ranks above 7 count as 7.
+func (s *Stream) Append(ctx context.Context, rank uint8, p []byte) error {
+	for {
+		n, err := s.out.append(s, rank, p, false)
+		if err != nil {
+			return err
+		}
+		if p = p[n:]; len(p) == 0 {
+			return nil
+		}
+		if err := s.out.waitRoom(ctx, s); err != nil {
+			return err
+		}
+	}
+}
+
+// TryAppend is Append that takes p whole or not at all and never blocks: it fails with an [*Error] of kind [EgressFull] while
+// the stream's egress limit is reached. The stream may hold one message beyond its limit.
+func (s *Stream) TryAppend(rank uint8, p []byte) error {
+	_, err := s.out.append(s, rank, p, true)
+	return err
+}
+
+// Flush lets everything appended so far leave. It does not block.
+func (s *Stream) Flush() error { return s.out.flush(s) }
+
+// WaitCut returns when everything appended has been cut into SDUs: at most one batch of them has not reached the bearer.
+func (s *Stream) WaitCut(ctx context.Context) error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	return s.out.waitEmpty(ctx, s)
+}
+
+// Wait returns all bytes that have arrived and were not discarded, once they are more than seen. The slice stays valid until
+// Discard has covered it or until the next Wait or Unread. After the peer has closed its end, what arrived before can still be
+// read; then, and at once after any other end, the error is the connection's.
+func (s *Stream) Wait(ctx context.Context, seen int) ([]byte, error) {
+	return s.in.wait(ctx, s, seen)
+}
+
+// Unread is [Stream.Wait] that does not block: it returns what there is, perhaps nothing.
+func (s *Stream) Unread() []byte { return s.in.unread() }
+
+// Discard drops the first n bytes of those that Wait or Unread returned last. It panics when there are fewer.
+func (s *Stream) Discard(n int) { s.in.discard(s, n) }
+
+// Arm calls start, once, when the strategy says so: at once if it is Eager or if bytes that arrived before are waiting, else
+// on the reader's goroutine, where it must not block. Arming an armed stream replaces what was armed; nil disarms.
+func (s *Stream) Arm(strategy Start, start func()) {
+	if start != nil && (strategy == Eager || s.in.any()) {
+		s.Arm(strategy, nil)
+		start()
+		return
+	}
+	s.m.mu.Lock()
+	s.arm, s.armStart = start, strategy
+	s.armed.Store(start != nil)
+	s.m.mu.Unlock()
+	if start != nil && s.in.any() { // arrived in between
+		s.m.startArmed(s)
+	}
+}
+
+// OnData makes f run after every arrival, on the reader's goroutine, where it must not block; nil ends that. It is how a
+// mini-protocol lives without a goroutine of its own. It is not called for what has already arrived.
+func (s *Stream) OnData(f func()) {
+	if f == nil {
+		s.onData.Store(nil)
+		return
+	}
+	s.onData.Store(&f)
+}
+
+// Counters returns the traffic of this stream so far.
+func (s *Stream) Counters() StreamCounters {
+	return StreamCounters{
+		Number: s.number, Role: s.role,
+		BytesIn: s.bytesIn.Load(), BytesOut: s.bytesOut.Load(), SDUsIn: s.sdusIn.Load(), SDUsOut: s.sdusOut.Load(),
+	}
+}
+
+// StreamCounters is the traffic of one stream: payload bytes and SDUs.
+type StreamCounters struct {
+	Number                             uint16
+	Role                               Role
+	BytesIn, BytesOut, SDUsIn, SDUsOut uint64
+}
