@@ -336,18 +336,3 @@ func appendHead(dst []byte, major byte, arg uint64) []byte {
 	}
 	return append(dst, m|27, byte(arg>>56), byte(arg>>48), byte(arg>>40), byte(arg>>32), byte(arg>>24), byte(arg>>16), byte(arg>>8), byte(arg))
 }
-
-// headLen is the length of what appendHead appends.
-func headLen(arg uint64) int {
-	switch {
-	case arg < 24:
-		return 1
-	case arg <= math.MaxUint8:
-		return 2
-	case arg <= math.MaxUint16:
-		return 3
-	case arg <= math.MaxUint32:
-		return 5
-	}
-	return 9
-}

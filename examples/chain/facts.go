@@ -61,13 +61,16 @@ func ParseBlock(b []byte) (Block, error) {
 	if end != len(b) {
 		return Block{}, bad(end, "trailing bytes")
 	}
-	off := len(b) - len(blk.Raw)
-	blk.Raw = b[off:]
-	blk.Size = len(b)
+	blk.setSize(len(b))
+	return blk, nil
+}
+
+// setSize completes what parseBlockStart returned for an input of n bytes.
+func (blk *Block) setSize(n int) {
+	blk.Size = n
 	if !blk.Wrapped {
 		blk.Size += itemPrefix
 	}
-	return blk, nil
 }
 
 // itemPrefix is the length of what turns a bare block into a stored item: `82 <era>`.

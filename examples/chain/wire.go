@@ -59,9 +59,6 @@ func appendHeaderHead(dst []byte, era Era, length, size int) []byte {
 	return appendHead(append(dst, 0xd8, 0x18), majorBytes, uint64(length))
 }
 
-// headerHeadMax is the most that appendHeaderHead appends for a header of at most MaxHeader.
-const headerHeadMax = 5 + 5 + 2 + 3
-
 // HeaderPayload appends the header payload of a stored item or bare block.
 func HeaderPayload(dst, b []byte) ([]byte, error) {
 	blk, err := ParseBlock(b)

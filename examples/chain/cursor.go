@@ -1,0 +1,110 @@
+package chain
+
+import "sync/atomic"
+
+// state is a chain as of one change.
+type state struct {
+	View
+	changed chan struct{} // closed by the next change; nil when there will be none
+	closed  bool
+}
+
+// current is where a Cursor finds the latest state.
+type current = atomic.Pointer[state]
+
+// Payload selects what a Cursor reads.
+type Payload uint8
+
+const (
+	Headers Payload = iota // header payloads: node-to-node chain-sync
+	Blocks                 // block payloads: node-to-client chain-sync
+)
+
+// EventKind tells the three answers to a chain-sync request apart.
+type EventKind uint8
+
+const (
+	AtTip    EventKind = iota // nothing to say until Changed is closed
+	Forward                   // the next block
+	Backward                  // the follower must go back to Point
+)
+
+func (k EventKind) String() string { return [...]string{"at tip", "forward", "backward"}[k] }
+
+// Event is what a Cursor says next.
+type Event struct {
+	Kind    EventKind
+	Point   Point           // Forward: the block; Backward: where to go back to; AtTip: where the follower is
+	Number  uint64          // Forward: the block's number
+	Payload []byte          // Forward: header or block payload, valid until the next call
+	Tip     Tip             // the chain's, at this moment
+	Changed <-chan struct{} // AtTip: closed when there is more to say; nil for a chain that never changes
+}
+
+// Cursor follows a chain on behalf of one client (wire §6): it starts at origin, and its first answer is Backward to where it
+// starts. When the chain switches to a fork the answer is Backward to the last block that both have in common, however many
+// switches there were since the last call. It has no goroutine and no queue and need not be closed: it keeps one snapshot and one buffer, at
+// most the largest payload it read. Not safe for concurrent use; any number of cursors may follow a chain.
+type Cursor struct {
+	head    *current
+	kind    Payload
+	seen    *state // the chain on which pos counts
+	pos     int    // blocks the client has, or will once it heard Backward
+	pending bool   // Backward to pos is still to be said
+	buf     []byte
+}
+
+func newCursor(head *current, kind Payload) *Cursor {
+	return &Cursor{head: head, kind: kind, seen: head.Load(), pending: true}
+}
+
+// Intersect puts the cursor on the first of the points that is on the chain; its next answer is Backward to there. If none
+// is, the cursor stays as it is. The tip is the chain's in either case.
+func (c *Cursor) Intersect(points []Point) (p Point, tip Tip, ok bool) {
+	st := c.head.Load()
+	p, i, ok := st.Intersect(points)
+	if ok {
+		c.seen, c.pos, c.pending = st, i+1, true
+	}
+	return p, st.Tip(), ok
+}
+
+// Next returns what comes next. It never waits: AtTip carries the channel to wait on. An error (a file that cannot be read,
+// or ErrClosed) leaves the cursor where it is.
+func (c *Cursor) Next() (Event, error) {
+	st := c.head.Load()
+	if st.closed {
+		return Event{}, ErrClosed
+	}
+	if st != c.seen {
+		if n := c.seen.idx.common(&st.idx, c.pos); n < c.pos {
+			c.pos, c.pending = n, true
+		}
+		c.seen = st
+	}
+	ev := Event{Tip: st.Tip()}
+	if c.pos > 0 {
+		ev.Point = st.idx.at(c.pos - 1).point()
+	}
+	switch {
+	case c.pending:
+		c.pending = false
+		ev.Kind = Backward
+	case c.pos == st.idx.n:
+		ev.Kind, ev.Changed = AtTip, st.changed
+	default:
+		var err error
+		if c.kind == Blocks {
+			c.buf, err = st.AppendBlock(c.buf[:0], c.pos)
+		} else {
+			c.buf, err = st.AppendHeader(c.buf[:0], c.pos)
+		}
+		if err != nil {
+			return Event{}, err
+		}
+		e := st.idx.at(c.pos)
+		ev.Kind, ev.Point, ev.Number, ev.Payload = Forward, e.point(), e.number, c.buf
+		c.pos++
+	}
+	return ev, nil
+}
