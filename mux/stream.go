@@ -115,6 +115,10 @@ func (s *Stream) Wait(ctx context.Context, seen int) ([]byte, error) {
 // Unread is [Stream.Wait] that does not block: it returns what there is, perhaps nothing.
 func (s *Stream) Unread() []byte { return s.in.unread() }
 
+// Buffered returns how many bytes have arrived that were not discarded. Unlike Unread it does not touch what Wait returned, so
+// anybody may call it.
+func (s *Stream) Buffered() int { return s.in.size() }
+
 // Discard drops the first n bytes of those that Wait or Unread returned last. It panics when there are fewer.
 func (s *Stream) Discard(n int) { s.in.discard(s, n) }
 
