@@ -98,18 +98,16 @@ func (b *archiveBuilder) addChunk(name string) error {
 	start := b.idx
 	index, err := os.ReadFile(filepath.Join(b.dir, strings.TrimSuffix(name, ".chunk")+".secondary"))
 	if err == nil {
-		err = b.addIndexed(f, size, file, index)
-		var link *LinkError
-		if err == nil || errors.As(err, &link) {
-			return err
+		if err := b.addIndexed(f, size, file, index); err == nil {
+			return nil
 		}
 		b.idx = start.fork(start.n)
 	}
 	return b.addScanned(f, size, file)
 }
 
-// addIndexed adds the blocks that a secondary index lists. An error other than a LinkError means that the index is wrong.
-func (b *archiveBuilder) addIndexed(f *os.File, size int64, file uint32, index []byte) error {
+// addIndexed adds the blocks that a secondary index lists. After an error the index is wrong, or the chain is: a scan tells.
+func (b *archiveBuilder) addIndexed(f io.ReaderAt, size int64, file uint32, index []byte) error {
 	if err := checkSecondary(index, size); err != nil {
 		return err
 	}

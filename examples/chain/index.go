@@ -134,13 +134,20 @@ func (e *LinkError) Error() string {
 	return fmt.Sprintf("%sblock %s is not later than its predecessor %s", where, e.Block, e.Previous)
 }
 
-// checkLink says whether h may follow the last block of x. Any block may be the first one. Slots grow, except that a
-// boundary block shares its slot with the block behind it.
-func (x *index) checkLink(h *Header) error {
+// last is the last entry, nil if there is none.
+func (x *index) last() *entry {
 	if x.n == 0 {
 		return nil
 	}
-	last := x.at(x.n - 1)
+	return x.at(x.n - 1)
+}
+
+// checkLink says whether h may follow last; anything may follow nil. Slots grow, except that a boundary block shares its
+// slot with the block behind it.
+func checkLink(last *entry, h *Header) error {
+	if last == nil {
+		return nil
+	}
 	if h.Prev != last.hash || h.Slot < last.slot || h.Slot == last.slot && last.era() != ByronBoundary {
 		return &LinkError{Previous: last.point(), Block: h.Point(), Names: h.Prev}
 	}
