@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -380,6 +381,25 @@ func TestIntersect(t *testing.T) {
 	require.Equal(t, Origin, points[len(points)-1])
 	require.LessOrEqual(t, len(points), 7)
 	require.Equal(t, []Point{Origin}, new(View).Points(10))
+}
+
+// TestStreamingMemory: serving a chain takes no memory that depends on its size.
+func TestStreamingMemory(t *testing.T) {
+	a := openArchive(t, generated(t, 1, 600))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	total := 0
+	blocks, ok := a.Range(a.At(0).Point, a.Tip().Point)
+	require.True(t, ok)
+	for b, err := range blocks {
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += len(b)
+	}
+	runtime.ReadMemStats(&after)
+	require.Greater(t, total, 15<<20)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20), "one buffer, grown a few times, for %d bytes of blocks", total)
 }
 
 // TestOpenFiles: readers of many files at once never hold more of them open than the limit and one for each reader.
