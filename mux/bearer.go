@@ -23,6 +23,17 @@ func newBearerReader(conn net.Conn) bearerReader {
 	return &blockingReader{conn: conn}
 }
 
+// socketOf returns what a wrapper such as TLS runs on, as far as it tells.
+func socketOf(conn net.Conn) net.Conn {
+	for {
+		w, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = w.NetConn()
+	}
+}
+
 // blockingReader serves bearers that only have Read: it blocks with a small buffer, and goes back to one when a large one has
 // found nothing for a while.
 type blockingReader struct {
@@ -44,17 +55,13 @@ func (r *blockingReader) read(partial bool) ([]byte, error) {
 		}
 		return r.small[:n], err
 	}
-	if !partial { // no read limit is set: this one is ours
-		if err := r.conn.SetReadDeadline(time.Now().Add(blockingRest)); err != nil {
-			return nil, err
-		}
+	if !partial { // no read limit is set: this one is ours; Read tells why if it cannot be
+		_ = r.conn.SetReadDeadline(time.Now().Add(blockingRest))
 	}
 	n, err := r.conn.Read(r.large.buf[:cap(r.large.buf)])
 	p := r.large.buf[:n]
 	if !partial {
-		if derr := r.conn.SetReadDeadline(time.Time{}); derr != nil && err == nil {
-			err = derr
-		}
+		_ = r.conn.SetReadDeadline(time.Time{})
 		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 			r.release()
 			return nil, nil

@@ -6,13 +6,16 @@ import (
 )
 
 // Budget bounds the unread bytes of many connections together. When an arrival exceeds it, the connection with the most
-// unread bytes is ended with [OverBudget]; the others go on.
+// unread bytes is ended with [OverBudget]; the others go on. What arrives while that happens, at most one read of each
+// connection, may exceed it.
 type Budget struct {
 	limit int64
 	used  atomic.Int64
 
-	mu    sync.Mutex
-	muxes map[*Mux]struct{}
+	mu       sync.Mutex
+	muxes    map[*Mux]struct{}
+	added    uint64
+	evicting bool
 }
 
 // NewBudget returns a budget of limit bytes. A process that serves strangers does well with 512 MiB.
@@ -28,6 +31,8 @@ func (b *Budget) add(m *Mux) {
 		return
 	}
 	b.mu.Lock()
+	b.added++
+	m.serial = b.added
 	b.muxes[m] = struct{}{}
 	b.mu.Unlock()
 }
@@ -47,28 +52,54 @@ func (b *Budget) account(n int) {
 		return
 	}
 	if used := b.used.Add(int64(n)); n > 0 && used > b.limit {
-		b.evict(used)
+		b.evict()
 	}
 }
 
-func (b *Budget) evict(used int64) {
+// evict ends connections, largest first, until the rest is within the limit. One caller does it at a time, so that no second
+// one is ended for bytes that are about to go.
+func (b *Budget) evict() {
 	b.mu.Lock()
-	var worst *Mux
-	most := int64(-1)
+	if b.evicting {
+		b.mu.Unlock()
+		return
+	}
+	b.evicting = true
+	for {
+		worst, e := b.largest()
+		if worst == nil {
+			break
+		}
+		b.mu.Unlock()
+		worst.evict(e)
+		b.mu.Lock()
+	}
+	b.evicting = false
+	b.mu.Unlock()
+}
+
+// largest returns the connection to end next, the oldest of equals, nil if none need be. Connections that have failed are as
+// good as gone.
+func (b *Budget) largest() (worst *Mux, e *Error) {
+	var most, going int64
 	for m := range b.muxes {
-		if n := m.unread.Load(); n > most {
+		switch n := m.unread.Load(); {
+		case m.failed.Load():
+			going += n
+		case n > most || n == most && worst != nil && m.serial < worst.serial:
 			worst, most = m, n
 		}
 	}
-	b.mu.Unlock()
-	if worst == nil {
-		return
+	used := b.used.Load() // read last: what has gone since then counts in our favour
+	if worst == nil || used-going <= b.limit {
+		return nil, nil
 	}
-	e := &Error{Kind: OverBudget, Queued: int(most), Limit: int(b.limit), Size: int(used - most)}
+	e = &Error{Kind: OverBudget, Queued: int(most), Limit: int(b.limit), Size: int(used)}
+	held := -1
 	for _, s := range *worst.streams.Load() {
-		if q := s.in.size(); q > e.Size || e.Protocol == 0 {
-			e.Protocol, e.Role = s.number, s.role
+		if q := s.in.size(); q > held {
+			e.Protocol, e.Role, held = s.number, s.role, q
 		}
 	}
-	worst.fail(e)
+	return worst, e
 }

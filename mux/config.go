@@ -31,6 +31,9 @@ type Config struct {
 	// Arrived, if set, is told of every SDU that has arrived whole: the sender's clock, the local clock and the payload's
 	// size. It runs on the reader and must not block. [OneWay] takes it (wire §2.10).
 	Arrived func(remote uint32, local time.Duration, size int)
+	// Ended, if set, is told once why the connection has ended, when Done has been closed. It runs on whatever goroutine found
+	// out, so it must not block and must not wait for the multiplexer.
+	Ended func(error)
 }
 
 const (

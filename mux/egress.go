@@ -17,7 +17,8 @@ type egress struct {
 	queued     bool // in the schedule, or being cut
 	err        error
 
-	runs     []rankRun // ranks of what is buffered; empty: all of rank
+	runs     []rankRun // ranks of what is buffered, from firstRun on; none: all of rank
+	firstRun int
 	rank     uint8
 	appended uint64 // payload bytes ever
 	cut      uint64
@@ -72,7 +73,7 @@ func (e *egress) append(s *Stream, rank uint8, p []byte, whole bool) (n int, err
 // noteRank extends the record of which bytes have which rank. Streams of a single rank, all but a host's own, keep none.
 func (e *egress) noteRank(rank uint8, n int) {
 	if e.buffered == 0 {
-		e.runs, e.rank = e.runs[:0], rank
+		e.runs, e.firstRun, e.rank = e.runs[:0], 0, rank
 	} else if len(e.runs) == 0 && rank != e.rank {
 		e.runs = append(e.runs, rankRun{e.appended, e.rank})
 	}
@@ -89,9 +90,21 @@ func (e *egress) noteRank(rank uint8, n int) {
 
 func (e *egress) headRank() uint8 {
 	if len(e.runs) > 0 {
-		return e.runs[0].rank
+		return e.runs[e.firstRun].rank
 	}
 	return e.rank
+}
+
+// dropRuns forgets the runs that have been cut. What is left is moved to the front once that costs no more than was dropped.
+func (e *egress) dropRuns() {
+	for e.firstRun < len(e.runs) && e.runs[e.firstRun].end <= e.cut {
+		e.rank = e.runs[e.firstRun].rank
+		e.firstRun++
+	}
+	if e.firstRun >= len(e.runs)-e.firstRun {
+		e.runs = e.runs[:copy(e.runs, e.runs[e.firstRun:])]
+		e.firstRun = 0
+	}
 }
 
 // newFrame closes the open frame and begins another one, in a new block if the last has no room for a whole SDU. A stream
@@ -174,9 +187,8 @@ func (e *egress) cutFrame(s *Stream, b *batch) {
 	}
 	e.buffered -= n
 	e.cut += uint64(n)
-	for len(e.runs) > 0 && e.runs[0].end <= e.cut {
-		e.rank = e.runs[0].rank
-		e.runs = e.runs[:copy(e.runs, e.runs[1:])]
+	if len(e.runs) > 0 {
+		e.dropRuns()
 	}
 	s.bytesOut.Add(uint64(n))
 	s.sdusOut.Add(1)
@@ -235,10 +247,26 @@ func (e *egress) await(ctx context.Context, s *Stream, flag *bool, ok func() boo
 func (e *egress) end(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.err == nil {
-		e.err = err
-	}
+	e.err = err
 	e.head, e.tail, e.open, e.buffered = nil, nil, -1, 0
+	e.wake()
+}
+
+// stop lets what is buffered leave and takes no more.
+func (e *egress) stop(s *Stream) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return
+	}
+	e.err = &Error{Kind: Stopped}
+	if e.buffered > 0 && !e.queued {
+		e.enqueue(s)
+	}
+	e.wake()
+}
+
+func (e *egress) wake() {
 	if e.waitingRoom || e.waitingEmpty {
 		e.waitingRoom, e.waitingEmpty = false, false
 		e.ready <- struct{}{}

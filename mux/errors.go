@@ -3,6 +3,7 @@ package mux
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -35,12 +36,14 @@ func (k Kind) String() string { return kindNames[k] }
 
 // Error is every error of this package. Only one error ends a connection; all streams then report that one.
 type Error struct {
-	Kind                Kind
-	Protocol            uint16 // mini-protocol number, where one is concerned
-	Role                Role   // the role of this end of that stream
-	Local               bool   // this end made the mistake, not the peer
-	Size, Queued, Limit int    // for overruns: payload of the SDU, bytes already queued, limit of the stream
-	Err                 error  // cause, may be nil
+	Kind     Kind
+	Protocol uint16 // mini-protocol number, where one is concerned
+	Role     Role   // the role of this end of that stream
+	Local    bool   // this end made the mistake, not the peer
+	// Size, Queued and Limit are in bytes. Overruns: payload of the SDU, unread before it, limit of the stream. OverBudget: unread
+	// on all connections, on this one, limit of the budget. A bearer that ends or stalls inside an SDU: its payload, what came.
+	Size, Queued, Limit int
+	Err                 error // cause, may be nil
 }
 
 // Error says what happened, on which stream, and with which sizes.
@@ -49,7 +52,13 @@ func (e *Error) Error() string {
 	switch e.Kind {
 	case UnknownProtocol, WrongDirection, AlreadyRegistered, EgressFull, BadSDU:
 		s += fmt.Sprintf(" (protocol %d, %s here)", e.Protocol, e.Role)
-	case IngressOverrun, OverBudget:
+	case OverBudget:
+		s += fmt.Sprintf(" (%d bytes unread on this connection, most of them on protocol %d, %s here; %d in all, limit %d)", e.Queued, e.Protocol, e.Role, e.Size, e.Limit)
+	case ReadTimeout:
+		if e.Size > 0 {
+			s += fmt.Sprintf(" (protocol %d, %s here: %d of %d bytes)", e.Protocol, e.Role, e.Queued, e.Size)
+		}
+	case IngressOverrun:
 		s += fmt.Sprintf(" (protocol %d, %s here: %d bytes queued, %d more, limit %d)", e.Protocol, e.Role, e.Queued, e.Size, e.Limit)
 	}
 	if e.Err != nil {
@@ -64,14 +73,17 @@ func (e *Error) Unwrap() error { return e.Err }
 // Fault says whose fault it was: "adversarial" (the peer broke a rule), "network", "internal" (this end) or "benign".
 func (e *Error) Fault() string {
 	switch e.Kind {
-	case UnknownProtocol, WrongDirection, IngressOverrun, BadSDU, OverBudget:
-		if e.Local {
+	case UnknownProtocol, WrongDirection, IngressOverrun, BadSDU:
+		switch {
+		case e.Local:
 			return "internal"
+		case errors.Is(e.Err, io.ErrUnexpectedEOF): // a peer that was killed does that
+			return "network"
 		}
 		return "adversarial"
 	case ReadTimeout, WriteTimeout, BearerFailed:
 		return "network"
-	case BearerClosed, Stopped:
+	case BearerClosed, Stopped, OverBudget: // no rule was broken
 		return "benign"
 	}
 	return "internal"

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"time"
 )
 
 // HeaderSize is the size of an SDU header in bytes (wire §2.1).
@@ -39,6 +40,12 @@ type Header struct {
 	From   Role   // which instance of the mini-protocol sent it: the direction bit
 	Length uint16 // payload bytes that follow, 1 to 65,535
 }
+
+// processStart is the arbitrary epoch of the timestamps of everything that this process sends.
+var processStart = time.Now()
+
+// Timestamp returns what a header sent now carries: the low 32 bits of the monotonic clock in microseconds.
+func Timestamp() uint32 { return uint32(time.Since(processStart).Microseconds()) }
 
 // Put writes the header into the first [HeaderSize] bytes of b.
 func (h Header) Put(b []byte) {

@@ -83,6 +83,21 @@ func background(t testing.TB) context.Context {
 	return ctx
 }
 
+// waitFor polls until cond holds.
+func waitFor(t testing.TB, cond func() bool) {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatal("never came true")
+		}
+	}
+}
+
 // readFull discards exactly n bytes and returns them.
 func readFull(ctx context.Context, s *Stream, n int) ([]byte, error) {
 	var out []byte

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -18,6 +19,7 @@ type ingress struct {
 	limit int
 	err   error // set once, after the last byte
 	final bool  // err is reported at once, unread bytes or not
+	told  bool  // the owner has been given err
 
 	waiting bool
 	ready   chan struct{} // made by the first wait
@@ -63,10 +65,10 @@ func (in *ingress) makeRoom(n int) {
 	}
 	b := getBlock(max(2*len(unread), len(unread)+n))
 	b.buf = append(b.buf, unread...)
-	if !in.lent {
-		putBlock(in.b)
-	} else if in.old == nil {
+	if in.lent && in.old == nil {
 		in.old = in.b
+	} else { // never lent: the owner holds a part of old, or nothing
+		putBlock(in.b)
 	}
 	in.b, in.r = b, 0
 }
@@ -110,7 +112,7 @@ func (in *ingress) lend() []byte {
 	}
 	in.lent = true
 	in.seen = len(in.b.buf) - in.r
-	return in.b.buf[in.r:]
+	return slices.Clip(in.b.buf[in.r:]) // what follows is the reader's
 }
 
 func (in *ingress) any() bool {
@@ -124,8 +126,9 @@ func (in *ingress) wait(ctx context.Context, s *Stream, seen int) ([]byte, error
 	in.settle()
 	for {
 		if in.final {
+			err := in.err
 			in.mu.Unlock()
-			return nil, in.err
+			return nil, err
 		}
 		if in.b != nil && len(in.b.buf)-in.r > seen {
 			p := in.lend()
@@ -133,8 +136,11 @@ func (in *ingress) wait(ctx context.Context, s *Stream, seen int) ([]byte, error
 			return p, nil
 		}
 		if in.err != nil {
+			in.told = true
+			err := in.err
 			in.mu.Unlock()
-			return nil, in.err
+			s.m.settled()
+			return nil, err
 		}
 		if in.ready == nil {
 			in.ready = make(chan struct{}, 1)
@@ -209,6 +215,13 @@ func (in *ingress) end(err error, final bool) (lost int) {
 		in.ready <- struct{}{}
 	}
 	return lost
+}
+
+// done says that the owner knows that no more will come, or, of a stream without an owner who would ask, that nothing is left.
+func (in *ingress) done(idle bool) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.told || idle && in.b == nil
 }
 
 func (in *ingress) size() int {

@@ -20,8 +20,10 @@ type Mux struct {
 
 	streams atomic.Pointer[[]*Stream] // copied on write; read by the reader for every SDU
 	unread  atomic.Int64              // unread bytes of all streams
+	serial  uint64                    // order of arrival in the budget
 
 	discarding atomic.Bool // this end has closed: what still arrives is thrown away
+	failed     atomic.Bool // err is set: the unread bytes are about to go
 
 	mu        sync.Mutex
 	sched     schedule
@@ -33,6 +35,7 @@ type Mux struct {
 	err       error
 
 	done    chan struct{} // closed once err is set and the bearer closed
+	closing chan struct{} // closed when Close begins
 	eof     chan struct{} // closed when the peer has closed its end
 	workers sync.WaitGroup
 
@@ -42,8 +45,8 @@ type Mux struct {
 // New returns a multiplexer over conn, whose handshake has been done. It moves no byte before [Mux.Start].
 func New(conn net.Conn, cfg Config) *Mux {
 	m := &Mux{
-		conn: conn, cfg: cfg.withDefaults(), epoch: time.Now(), sched: &rankedRoundRobin{},
-		done: make(chan struct{}), eof: make(chan struct{}),
+		conn: conn, cfg: cfg.withDefaults(), epoch: processStart, sched: &rankedRoundRobin{},
+		done: make(chan struct{}), closing: make(chan struct{}), eof: make(chan struct{}),
 	}
 	m.egressBlock = max(1<<16, HeaderSize+m.cfg.SDUSize)
 	m.streams.Store(&[]*Stream{})
@@ -91,7 +94,7 @@ func (m *Mux) lookup(number uint16, role Role) *Stream {
 	return nil
 }
 
-// Start begins to read. It does nothing the second time.
+// Start begins to read, and to write what has been sent before. It does nothing the second time.
 func (m *Mux) Start() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -101,6 +104,9 @@ func (m *Mux) Start() {
 	m.started = true
 	m.workers.Add(1)
 	go m.read()
+	if !m.sched.empty() {
+		m.startWriter()
+	}
 }
 
 // Done is closed when the connection has ended; all goroutines but those that Close waits for are gone soon after.
@@ -113,9 +119,10 @@ func (m *Mux) Err() error {
 	return m.err
 }
 
-// Close ends the connection in good order: what was sent leaves, the bearer is closed for writing, and when the peer has
-// closed it too, or after [Config.DrainTimeout] in all, it is closed and every stream fails with [Stopped]. It returns when no
-// goroutine of the multiplexer is left. It must not be called from Arm or OnData callbacks; [Mux.Abort] may.
+// Close ends the connection in good order: nothing more is taken, what was sent leaves, the bearer is closed for writing, and
+// when the peer has closed it too, or after [Config.DrainTimeout] in all, it is closed and every stream fails with [Stopped].
+// It returns when no goroutine of the multiplexer is left, always nil. A multiplexer that was never started sends nothing. It
+// must not be called from Arm or OnData callbacks; [Mux.Abort] may.
 func (m *Mux) Close() error {
 	m.mu.Lock()
 	if m.stopping || m.err != nil {
@@ -126,8 +133,9 @@ func (m *Mux) Close() error {
 	}
 	m.stopping = true
 	m.mu.Unlock()
+	close(m.closing)
 	for _, s := range *m.streams.Load() {
-		_ = s.Flush() // an error means that the connection has failed: seen below
+		s.out.stop(s)
 	}
 	m.mu.Lock()
 	if m.flushing && m.drained == nil {
@@ -153,6 +161,7 @@ func (m *Mux) Close() error {
 		}
 	}
 	m.fail(&Error{Kind: Stopped})
+	<-m.done // somebody else may be shutting the bearer
 	m.workers.Wait()
 	return nil
 }
@@ -169,19 +178,24 @@ func (m *Mux) Abort(cause error) {
 
 // fail ends the connection with its first error.
 func (m *Mux) fail(err error) {
+	if m.release(err) {
+		m.shut(0)
+	}
+}
+
+// release makes every stream fail and gives back what the connection holds. It blocks on nothing and reports whether this was
+// the first error, whose caller then shuts the bearer.
+func (m *Mux) release(err error) bool {
 	m.mu.Lock()
 	if m.err != nil {
 		m.mu.Unlock()
-		return
+		return false
 	}
 	m.err = err
 	m.stopping = true
+	m.failed.Store(true)
 	all := *m.streams.Load()
 	m.mu.Unlock()
-	if l, ok := m.conn.(interface{ SetLinger(int) error }); ok {
-		_ = l.SetLinger(0) // a reset: no TIME_WAIT here, no bytes that nobody wants there
-	}
-	_ = m.conn.Close() // nothing can be done about its error, and nothing depends on it
 	for _, s := range all {
 		s.Arm(OnDemand, nil)
 		s.out.end(err)
@@ -190,7 +204,32 @@ func (m *Mux) fail(err error) {
 		}
 	}
 	m.cfg.Budget.remove(m)
+	return true
+}
+
+// shut closes the bearer. Linger 0 makes it a reset: no TIME_WAIT here, no bytes that nobody wants there; -1 lets the kernel
+// deliver what it has taken.
+func (m *Mux) shut(linger int) {
+	if l, ok := socketOf(m.conn).(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(linger)
+	}
+	_ = m.conn.Close() // nothing can be done about its error, and nothing depends on it
 	close(m.done)
+	if m.cfg.Ended != nil {
+		m.cfg.Ended(m.Err())
+	}
+}
+
+// evict ends the connection on behalf of another one, which must not wait for this one's bearer.
+func (m *Mux) evict(err error) {
+	if !m.release(err) {
+		return
+	}
+	m.workers.Add(1) // nobody waits for workers before done is closed
+	go func() {
+		defer m.workers.Done()
+		m.shut(0)
+	}()
 }
 
 // Wait returns when the connection has ended and none of its goroutines is left: the error that ended it, or ctx's.

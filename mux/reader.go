@@ -99,7 +99,8 @@ func (m *Mux) read() {
 	d := &demux{m: m}
 	b := newBearerReader(m.conn)
 	defer b.release()
-	timed := uint64(0) // the SDU that the read deadline was set for, counted from 1; 0: none
+	timed := uint64(0)  // the SDU that the read deadline was set for, counted from 1; 0: none
+	var unlimited error // the bearer would not take a read limit; one that has ended says why at the next read
 	for {
 		p, err := b.read(d.partial())
 		m.bytesIn.Add(uint64(len(p)))
@@ -112,40 +113,43 @@ func (m *Mux) read() {
 			runtime.Gosched()
 		}
 		if err != nil {
-			m.readEnded(err, d.partial())
+			m.readEnded(err, d)
+			return
+		}
+		if unlimited != nil {
+			m.fail(&Error{Kind: BearerFailed, Err: unlimited})
 			return
 		}
 		switch current := d.whole + 1; {
 		case !d.partial():
 			if timed != 0 {
 				timed = 0
-				err = m.conn.SetReadDeadline(time.Time{})
+				unlimited = m.conn.SetReadDeadline(time.Time{})
 			}
 		case timed != current:
 			timed = current
-			err = m.conn.SetReadDeadline(time.Now().Add(m.cfg.SDUTimeout))
-		}
-		if err != nil {
-			m.fail(bearerError(err, ReadTimeout))
-			return
+			unlimited = m.conn.SetReadDeadline(time.Now().Add(m.cfg.SDUTimeout))
 		}
 	}
 }
 
 // readEnded ends the connection after the bearer stopped to deliver. After a close by the peer between two SDUs, what has
 // arrived may be read and answered for a short while.
-func (m *Mux) readEnded(err error, partial bool) {
-	if !errors.Is(err, io.EOF) || partial {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-			m.fail(&Error{Kind: BadSDU, Err: err})
-			return
+func (m *Mux) readEnded(err error, d *demux) {
+	eof := errors.Is(err, io.EOF)
+	switch {
+	case m.discarding.Load(), errors.Is(err, net.ErrClosed):
+		m.fail(&Error{Kind: Stopped, Err: err})
+		return
+	case !eof || d.partial():
+		e := bearerError(err, ReadTimeout)
+		if eof {
+			e = &Error{Kind: BadSDU, Err: io.ErrUnexpectedEOF}
 		}
-		if errors.Is(err, net.ErrClosed) {
-			m.fail(&Error{Kind: Stopped, Err: err})
-			return
+		if d.rest > 0 {
+			e.Protocol, e.Role, e.Size, e.Queued = d.stream.number, d.stream.role, d.size, d.size-d.rest
 		}
-		m.fail(bearerError(err, ReadTimeout))
+		m.fail(e)
 		return
 	}
 	closed := &Error{Kind: BearerClosed}
@@ -160,22 +164,36 @@ func (m *Mux) readEnded(err error, partial bool) {
 	m.settled()
 	limit := time.NewTimer(m.cfg.LingerTimeout)
 	defer limit.Stop()
+	linger := 0
 	select {
 	case <-settled:
+		linger = -1 // the last answers are with the kernel
 	case <-limit.C:
 	case <-m.done:
 	}
-	m.fail(closed)
+	if m.release(closed) {
+		m.shut(linger)
+	}
 }
 
-// settled lets a lingering connection go once nothing waits to be read or sent any more.
+// settled lets a lingering connection go once nothing waits to be sent and everybody who reads has been told that no more will
+// come. The owner of a stream that brought something, and who has not come back for more, may still be at work on an answer.
 func (m *Mux) settled() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.lingering != nil && !m.flushing && !m.stopping && m.unread.Load() == 0 {
-		select {
-		case m.lingering <- struct{}{}:
-		default:
+	lingering := m.lingering
+	busy := m.flushing || m.stopping
+	m.mu.Unlock()
+	if lingering == nil || busy {
+		return
+	}
+	for _, s := range *m.streams.Load() {
+		idle := s.bytesIn.Load() == 0 || s.onData.Load() != nil || s.armed.Load()
+		if !s.in.done(idle) {
+			return
 		}
+	}
+	select {
+	case lingering <- struct{}{}:
+	default:
 	}
 }

@@ -2,9 +2,10 @@ package mux
 
 // Ranks order what waits to be sent: 0 first. Streams that never name a rank have [DefaultRank] and share the bearer round
 // robin.
+const DefaultRank uint8 = 4
+
 const (
-	DefaultRank uint8 = 4
-	ranks             = 8
+	ranks = 8
 	// patience is how many SDUs in a row may overtake a stream of a lower rank.
 	patience = 7
 )

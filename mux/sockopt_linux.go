@@ -10,7 +10,7 @@ const tcpNotSentLowat = 25
 
 // setNotSentLowat limits what the kernel queues unsent. Bearers without the option work as well, so errors are ignored.
 func setNotSentLowat(conn net.Conn, bytes int) {
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := socketOf(conn).(*net.TCPConn)
 	if !ok || bytes < 0 {
 		return
 	}

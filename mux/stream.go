@@ -125,7 +125,7 @@ func (s *Stream) Discard(n int) { s.in.discard(s, n) }
 // Arm calls start, once, when the strategy says so: at once if it is Eager or if bytes that arrived before are waiting, else
 // on the reader's goroutine, where it must not block. Arming an armed stream replaces what was armed; nil disarms.
 func (s *Stream) Arm(strategy Start, start func()) {
-	if start != nil && (strategy == Eager || s.in.any()) {
+	if start != nil && strategy == Eager {
 		s.Arm(strategy, nil)
 		start()
 		return
@@ -134,7 +134,7 @@ func (s *Stream) Arm(strategy Start, start func()) {
 	s.arm, s.armStart = start, strategy
 	s.armed.Store(start != nil)
 	s.m.mu.Unlock()
-	if start != nil && s.in.any() { // arrived in between
+	if start != nil && s.in.any() { // arrived before, or in between
 		s.m.startArmed(s)
 	}
 }

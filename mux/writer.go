@@ -61,6 +61,12 @@ func (m *Mux) enqueue(s *Stream, rank uint8) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sched.push(s, rank)
+	if m.started {
+		m.startWriter()
+	}
+}
+
+func (m *Mux) startWriter() {
 	if !m.flushing && m.err == nil {
 		m.flushing = true
 		m.workers.Add(1)
@@ -112,8 +118,8 @@ func (m *Mux) write() {
 		if err := m.writeBatch(b, began); err != nil {
 			b.done = nil // the bearer may still hold them
 			b.reset()
-			m.fail(bearerError(err, WriteTimeout))
-			continue // ends at the next turn
+			m.writeFailed(bearerError(err, WriteTimeout))
+			continue // ends when nothing is left to cut
 		}
 		m.bytesOut.Add(uint64(b.bytes))
 		b.reset()
@@ -135,6 +141,20 @@ func (m *Mux) writeBatch(b *batch, now time.Time) error {
 	return err
 }
 
+// writeFailed ends the connection, but not the reading of the last words of a peer that has closed its end.
+func (m *Mux) writeFailed(err *Error) {
+	m.mu.Lock()
+	lingering := m.lingering != nil
+	m.mu.Unlock()
+	if !lingering {
+		m.fail(err)
+		return
+	}
+	for _, s := range *m.streams.Load() {
+		s.out.end(err)
+	}
+}
+
 // pause keeps the configured distance between batches once nothing waits.
 func (m *Mux) pause(began time.Time) {
 	if m.cfg.EgressInterval <= 0 {
@@ -154,6 +174,7 @@ func (m *Mux) pause(began time.Time) {
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-m.closing:
 	case <-m.done:
 	}
 }
