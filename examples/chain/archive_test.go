@@ -294,6 +294,10 @@ func TestOpenDamaged(t *testing.T) {
 	_, err = Open(dir)
 	require.ErrorContains(t, err, "block without its era")
 
+	// Real blocks with two missing between them.
+	_, err = Open(testdata.Path(t, "blocks", "preprod-pair"))
+	require.ErrorAs(t, err, &link)
+
 	// Two kinds, nothing, no directory, something else.
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "1.cbor"), blk.Raw, 0o666))
 	_, err = Open(dir)

@@ -11,25 +11,26 @@ import (
 type Config struct {
 	// Dir is where blocks are kept, made if it is not there; empty: in memory. Only one Chain at a time may use it.
 	Dir string
-	// Base, if set, is a chain that this one starts with and never writes to. It must stay open as long as the Chain is. Rolling back into it is
-	// possible: it hides blocks, the files stay as they are. A Dir is for the Base it was made with, which may
-	// have grown since; another one, or none, is an error.
+	// Base, if set, is a chain that this one starts with and never writes to. It must stay open as long as the Chain is.
+	// Rolling back into it is possible: it hides blocks, the files stay as they are. A Dir is for the Base it was made
+	// with, which may have grown since; another one, or none, is an error.
 	Base *Archive
 	// SegmentBytes is the size at which another segment file is begun, default DefaultSegmentBytes, at most 2 GiB.
 	SegmentBytes int64
 	// OpenFiles is how many segment files are kept open for reading, default DefaultOpenFiles.
 	OpenFiles int
-	// CheckBodies refuses blocks whose body does not hash to what the header says (see CheckBody). Headers are always checked: their hash
-	// is what links blocks.
+	// CheckBodies refuses blocks whose body does not hash to what the header says (see CheckBody). Headers are always
+	// checked: their hash is what links blocks.
 	CheckBodies bool
 }
 
 // Chain is the chain of a node: it grows, rolls back, and is followed. Reads are of a [View] and take no lock; each change
 // publishes another View. Any number of goroutines may read, write and follow; writes happen one after the other.
 //
-// On disk blocks are appended to segment files; a roll back is appended too, so blocks of abandoned forks stay where they are, and whoever
-// was reading them is not disturbed. After a crash a torn end is cut off ([Chain.Recovered]). Data reaches the disk when a segment is full, at
-// [Chain.Sync] and at Close: a crash of the process loses nothing, one of the machine the last blocks, which peers have.
+// On disk blocks are appended to segment files; a roll back is appended too, so blocks of abandoned forks stay where they
+// are, and whoever was reading them is not disturbed. After a crash a torn end is cut off ([Chain.Recovered]). Data
+// reaches the disk when a segment is full, at [Chain.Sync] and at Close: a crash of the process loses nothing, one of the
+// machine the last blocks, which peers have.
 type Chain struct {
 	check bool
 	cut   Recovery
@@ -147,8 +148,8 @@ func (c *Chain) RollBack(p Point) error {
 	return err
 }
 
-// Switch rolls back to p and adds blocks, given as stored items, in one step: followers never see the shorter chain. If a block does not fit
-// nothing happens. It holds the items once more in memory while it writes.
+// Switch rolls back to p and adds blocks, given as stored items, in one step: followers never see the shorter chain. If a
+// block does not fit nothing happens. It holds the items once more in memory while it writes.
 func (c *Chain) Switch(p Point, items [][]byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

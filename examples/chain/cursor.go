@@ -41,10 +41,11 @@ type Event struct {
 	Changed <-chan struct{} // AtTip: closed when there is more to say; nil for a chain that never changes
 }
 
-// Cursor follows a chain on behalf of one client (wire §6): it starts at origin, and its first answer is Backward to where it
-// starts. When the chain switches to a fork the answer is Backward to the last block that both have in common, however many
-// switches there were since the last call. It has no goroutine and no queue and need not be closed: it keeps one snapshot and one buffer, at
-// most the largest payload it read. Not safe for concurrent use; any number of cursors may follow a chain.
+// Cursor follows a chain on behalf of one client (wire §6): it starts at origin, and its first answer is Backward to
+// where it starts. When the chain switches to a fork the answer is Backward to the last block that both have in common,
+// however many switches there were since the last call. It has no goroutine and no queue and need not be closed: it keeps
+// one snapshot and one buffer, at most the largest payload it read. Not safe for concurrent use; any number of cursors
+// may follow a chain.
 type Cursor struct {
 	head    *current
 	kind    Payload

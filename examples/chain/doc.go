@@ -16,8 +16,9 @@
 //
 // # Memory
 //
-// 64 bytes a block ([EntryBytes]), in pages of 256 blocks, plus 8 bytes a page. A directory of single-block files
-// adds each file's name and 4 bytes. Blocks stay on disk; at most [DefaultOpenFiles] files are open at a time (never more than asked
-// for, plus one per read that is under way). A block is at most [MaxBlock] bytes, a header at most [MaxHeader], CBOR nests at
-// most [MaxDepth] deep: beyond that bytes are refused with an error, whatever they declare about themselves.
+// 64 bytes a block ([EntryBytes]), in pages of 256 blocks, plus 8 bytes a page. A directory of single-block files adds
+// each file's name and 4 bytes. Blocks stay on disk; at most [DefaultOpenFiles] files are open at a time (never more than
+// asked for, plus one per read that is under way). A block is at most [MaxBlock] bytes, a header at most [MaxHeader],
+// CBOR nests at most [MaxDepth] deep: beyond that bytes are refused with an error, whatever they declare about
+// themselves.
 package chain

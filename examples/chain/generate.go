@@ -13,20 +13,22 @@ import (
 const MaxBody = 90112
 
 // Generator makes an endless chain of well-formed Conway-era blocks from a seed: the real CBOR shape of header and body
-// (transaction bodies, witnesses, auxiliary data, indices of invalid transactions), each hash and size right, each header naming its
-// predecessor. Keys, proofs and signatures have the right size and are random: no ledger would accept the blocks.
+// (transaction bodies, witnesses, auxiliary data, indices of invalid transactions), each hash and size right, each header
+// naming its predecessor. Keys, proofs and signatures have the right size and are random: no ledger would accept the
+// blocks.
 //
 // A block depends on the seed and on the block before it only, so a generator that is set behind a block ([Generator.After]) goes
 // on as if it had made the chain up to there; another seed makes a fork.
 //
 // # Sizes
 //
-// The distribution is a model of a busy mainnet, not a measurement of it. Bodies: 5 % of the blocks hold no transaction (about 860
-// bytes in all); 12 % are filled to between 85 % and 100 % of mainnet's limit of 90,112 bytes ([MaxBody]); the others are log-normal with median
-// 26,000 bytes and σ = 0.9, cut off at that limit and at 300 bytes. In all: quartiles near 14, 29 and 62 KiB, mean near 38 KiB
-// (43 % of the limit), a fifth of the blocks nearly full. Transactions are log-normal with median 600 bytes and σ = 0.9, from 250 to
-// 16,384 bytes (mainnet's limit): two thirds plain payments, the others with metadata or a script, which takes what
-// size is left. Slots are as far apart as with an active slot coefficient of 1/20: geometric, mean 20.
+// The distribution is a model of a busy mainnet, not a measurement of it. Bodies: 5 % of the blocks hold no transaction
+// (about 860 bytes in all); 12 % are filled to between 85 % and 100 % of mainnet's limit of 90,112 bytes ([MaxBody]); the
+// others are log-normal with median 26,000 bytes and σ = 0.9, cut off at that limit and at 300 bytes. In all: quartiles
+// near 14, 29 and 62 KiB, mean near 38 KiB (43 % of the limit), a fifth of the blocks nearly full. Transactions are
+// log-normal with median 600 bytes and σ = 0.9, from 250 to 16,384 bytes (mainnet's limit): two thirds plain payments,
+// the others with metadata or a script, which takes what size is left. Slots are as far apart as with an active slot
+// coefficient of 1/20: geometric, mean 20.
 //
 // Not safe for concurrent use.
 type Generator struct {

@@ -17,8 +17,9 @@ const DefaultSegmentBytes = 64 << 20
 // ErrCorrupt is returned for a segment file that is damaged somewhere else than at the end of the last one.
 var ErrCorrupt = errors.New("segment is damaged")
 
-// A segment file is segmentMagic and records: kind and length (8 and 24 bits), CRC-32C of kind, length and payload, payload. Numbers
-// are little endian. The first record of segment 0 is a base record. Nothing in a segment is ever changed.
+// A segment file is segmentMagic and records: kind and length (8 and 24 bits), CRC-32C of kind, length and payload,
+// payload. Numbers are little endian. The first record of segment 0 is a base record. Nothing in a segment is ever
+// changed.
 const (
 	segmentMagic = "hearth1\n"
 	recordHead   = 8
@@ -124,8 +125,8 @@ func escapeGlob(dir string) string {
 }
 
 // replaySegment reads the records of a segment. good is where the intact ones end: in the last segment what is behind is
-// torn, in another one it is an error. Of the blocks of other segments only the headers are read, which hash to what follows them;
-// in the last one every checksum is compared.
+// torn, in another one it is an error. Of the blocks of other segments only the headers are read, which hash to what
+// follows them; in the last one every checksum is compared.
 func replaySegment(f io.ReaderAt, name string, size int64, n uint32, isLast bool, re replay) (good int64, err error) {
 	damaged := func(off int64, what string) error {
 		return &FileError{File: name, Offset: off, Err: fmt.Errorf("%w: %s", ErrCorrupt, what)}

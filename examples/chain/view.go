@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// View is a chain at one moment: blocks 0 to Len()-1. It never changes, whatever happens to the chain it was taken from, and
-// costs a hundred bytes; as long as it is kept, so are the index pages that it alone still refers to. Safe for concurrent use. The
-// zero View is the empty chain.
+// View is a chain at one moment: blocks 0 to Len()-1. It never changes, whatever happens to the chain it was taken from,
+// and costs a hundred bytes; as long as it is kept, so are the index pages that it alone still refers to. Safe for
+// concurrent use. The zero View is the empty chain.
 //
 // Reads append to a buffer of the caller's and return it, like append; they allocate only what the buffer lacks. Payloads are in
 // wire form, and every byte of the block in them is as it is on disk.
@@ -70,8 +70,9 @@ func (v *View) Intersect(points []Point) (p Point, i int, ok bool) {
 	return Point{}, 0, false
 }
 
-// Points returns what a client that has this chain proposes as intersections (wire §6): the tip, then blocks at exponentially growing
-// distance down to depth blocks back, then the oldest of these, then Origin. At most 2 + log₂ depth points.
+// Points returns what a client that has this chain proposes as intersections (wire §6): the tip, then blocks at
+// exponentially growing distance down to depth blocks back, then the oldest of these, then Origin. At most 2 + log₂ depth
+// points.
 func (v *View) Points(depth int) []Point {
 	var points []Point
 	deepest := max(v.idx.n-1-depth, 0)
@@ -114,9 +115,10 @@ func (v *View) read(dst []byte, e *entry, off int64, n int) ([]byte, error) {
 	return dst, nil
 }
 
-// Range returns the block payloads from one point to another, both included, one in memory at a time; a payload is valid until the
-// next. It reports false when a point is not on the chain, is Origin, or to lies before from: block-fetch then answers
-// NoBlocks (wire §7). The stream is of this View: a chain that changes meanwhile does not disturb it. It ends at the first error.
+// Range returns the block payloads from one point to another, both included, one in memory at a time; a payload is valid
+// until the next. It reports false when a point is not on the chain, is Origin, or to lies before from: block-fetch then
+// answers NoBlocks (wire §7). The stream is of this View: a chain that changes meanwhile does not disturb it. It ends at
+// the first error.
 func (v *View) Range(from, to Point) (blocks iter.Seq2[[]byte, error], ok bool) {
 	first, ok1 := v.Find(from)
 	last, ok2 := v.Find(to)

@@ -51,8 +51,8 @@ func WriteChunks(dir string, slotsPerChunk uint64, items iter.Seq[[]byte]) (n in
 }
 
 // ChunkWriter writes immutable-DB chunk files: NNNNN.chunk with the items one behind the other, NNNNN.secondary with 56
-// bytes for each, NNNNN.primary with 4 bytes for each slot. Indexes are written when a chunk is complete. It keeps one chunk's index in
-// memory. Not safe for concurrent use.
+// bytes for each, NNNNN.primary with 4 bytes for each slot. Indexes are written when a chunk is complete. It keeps one
+// chunk's index in memory. Not safe for concurrent use.
 type ChunkWriter struct {
 	Dir           string
 	SlotsPerChunk uint64 // 0: 21,600
