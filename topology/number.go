@@ -1,9 +1,6 @@
 package topology
 
-import (
-	"math/big"
-	"strconv"
-)
+import "strconv"
 
 // decimal is an exact JSON number: digits × 10^exp, without leading or trailing zeros in digits; zero has no digits.
 type decimal struct {
@@ -132,32 +129,3 @@ func (d decimal) floor() (v uint64, fits bool) {
 	}
 	return v, fits
 }
-
-// Bounds on a stake: aeson refuses rationals with larger exponents, and more digits than this carry no meaning.
-const (
-	maxRatExp    = 1024
-	maxRatDigits = 1100
-)
-
-// rat returns the exact fraction, or why it is refused.
-func (d decimal) rat() (*big.Rat, string) {
-	if len(d.digits) == 0 {
-		return new(big.Rat), ""
-	}
-	if d.shown > maxRatExp || d.shown < -maxRatExp {
-		return nil, "the exponent is beyond ±" + strconv.Itoa(maxRatExp)
-	}
-	if len(d.digits) > maxRatDigits {
-		return nil, "more than " + strconv.Itoa(maxRatDigits) + " digits"
-	}
-	num, _ := new(big.Int).SetString(string(d.digits), 10)
-	if d.neg {
-		num.Neg(num)
-	}
-	if d.exp >= 0 {
-		return new(big.Rat).SetInt(num.Mul(num, pow10(d.exp))), ""
-	}
-	return new(big.Rat).SetFrac(num, pow10(-d.exp)), ""
-}
-
-func pow10(n int64) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(n), nil) }

@@ -160,11 +160,15 @@ type walker struct {
 }
 
 func (w *walker) problem(s Severity, tok int, p *path, format string, args ...any) {
+	offset := int(w.doc.toks[tok].start)
+	if !w.list.wants(s, offset) {
+		return
+	}
 	message := format
 	if len(args) > 0 {
 		message = fmt.Sprintf(format, args...)
 	}
-	w.list.add(s, int(w.doc.toks[tok].start), p.pointer(), message)
+	w.list.add(s, offset, p.pointer(), message)
 }
 
 // refuse reports what cardano-node refuses, an error in both modes.

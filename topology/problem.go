@@ -123,6 +123,7 @@ func (p *path) write(b *strings.Builder) {
 type problemList struct {
 	found   []foundProblem
 	dropped int
+	last    int  // where the last one that was kept stands
 	severe  bool // one of the dropped is an error
 	errors  int
 }
@@ -130,6 +131,19 @@ type problemList struct {
 type foundProblem struct {
 	offset, serial int
 	Problem
+}
+
+// wants counts a problem that is too far down the document to be listed, and says so; its text need not be made then.
+func (l *problemList) wants(s Severity, offset int) bool {
+	if l.dropped == 0 || offset <= l.last {
+		return true
+	}
+	if s == Error {
+		l.errors++
+		l.severe = true
+	}
+	l.dropped++
+	return false
 }
 
 func (l *problemList) add(s Severity, offset int, field, message string) {
@@ -159,6 +173,7 @@ func (l *problemList) cut() {
 	for i := range l.found {
 		l.found[i].serial = i
 	}
+	l.last = l.found[MaxProblems-1].offset
 }
 
 // finish works out lines and columns in one sweep over the source.
