@@ -246,23 +246,3 @@ func argument(b []byte, size int) uint64 {
 	}
 	return binary.BigEndian.Uint64(b)
 }
-
-// Item returns the length of the item that buf starts with. The error is an [*Error]; one that wraps [ErrTruncated] when
-// buf ends first.
-func Item(buf []byte) (n int, err error) {
-	var s Scanner
-	n, done, err := s.Next(buf)
-	if err == nil && !done {
-		err = &Error{Offset: len(buf), Err: ErrTruncated}
-	}
-	return n, err
-}
-
-// Wellformed reports whether buf is exactly one well-formed item; the error is an [*Error].
-func Wellformed(buf []byte) error {
-	n, err := Item(buf)
-	if err == nil && n < len(buf) {
-		err = &Error{Offset: n, Err: ErrTrailing}
-	}
-	return err
-}

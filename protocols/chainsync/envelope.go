@@ -14,7 +14,7 @@ type Header struct {
 	Bytes    []byte // the header itself, verbatim: what is hashed
 }
 
-var errByron = errors.New("Byron header of unknown kind")
+var errByron = errors.New("header of neither Byron kind")
 
 // AppendHeader appends the envelope around h: [era, #24(bytes)], or Byron's [0, [[kind, size], #24(bytes)]].
 func AppendHeader(dst []byte, h Header) []byte {
