@@ -354,7 +354,8 @@ func TestRange(t *testing.T) {
 	}
 	other := a.At(11).Point
 	other.Hash[0]++
-	for _, v := range [][2]Point{{Origin, a.At(3).Point}, {a.At(3).Point, Origin}, {a.At(3).Point, a.At(2).Point}, {a.At(3).Point, other}, {other, a.At(3).Point}} {
+	p2, p3 := a.At(2).Point, a.At(3).Point
+	for _, v := range [][2]Point{{Origin, p3}, {p3, Origin}, {p3, p2}, {p3, other}, {other, p3}} {
 		_, ok := a.Range(v[0], v[1])
 		require.False(t, ok)
 	}

@@ -124,7 +124,10 @@ func FuzzChunk(f *testing.F) {
 		item := g.Next(nil)
 		blk, err := ParseBlock(item)
 		require.NoError(f, err)
-		e := secondaryEntry{offset: uint64(len(chunk)), headerOffset: uint16(blk.HeaderOffset), headerLen: uint16(len(blk.Bytes)), crc: crc32.ChecksumIEEE(item), hash: blk.Hash, slot: blk.Slot}
+		e := secondaryEntry{
+			offset: uint64(len(chunk)), headerOffset: uint16(blk.HeaderOffset), headerLen: uint16(len(blk.Bytes)),
+			crc: crc32.ChecksumIEEE(item), hash: blk.Hash, slot: blk.Slot,
+		}
 		index = e.append(index)
 		chunk = append(chunk, item...)
 	}
