@@ -264,6 +264,18 @@ func (s *Session) limit(st State) int {
 	return 128 << 10
 }
 
+// Run calls f, one of the mini-protocol's functions in blocking form, and ends the session. A panic in f is returned as an error of
+// kind [Panicked].
+func (s *Session) Run(ctx context.Context, f func(context.Context, *Session) error) error {
+	err := s.protect(func() error { return f(ctx, s) })
+	if err == nil {
+		s.End()
+	} else {
+		s.Cancel()
+	}
+	return err
+}
+
 // Fail reports that the content of the message received last breaks a rule of the mini-protocol, and ends the connection. It
 // returns the error, an [*Error] of kind [Violation] that wraps cause.
 func (s *Session) Fail(cause error) error {

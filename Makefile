@@ -1,0 +1,41 @@
+# Modules: the library (.) and examples are joined by go.work; internal/compare stands alone.
+GO      ?= go
+COMPARE := internal/compare
+FUZZTIME ?= 60s
+
+.PHONY: test race bench compare fuzz lint soak tidy
+
+test: ## library, examples and the comparison module's tests
+	$(GO) test ./... ./examples/...
+	cd $(COMPARE) && GOWORK=off $(GO) test ./...
+
+race: ## library and examples under the race detector
+	$(GO) test -race ./... ./examples/...
+
+soak: ## the long versions of the simulations
+	HEARTH_SOAK=1 $(GO) test -timeout 60m ./...
+
+bench: ## the library's own benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+compare: ## benchmarks beside other implementations, in one run
+	cd $(COMPARE) && GOWORK=off $(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; for pkg in $$($(GO) list ./... ./examples/...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+lint: ## gofmt, go vet and staticcheck, all clean
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt: files above need formatting'; exit 1; }
+	$(GO) vet ./... ./examples/...
+	cd $(COMPARE) && GOWORK=off $(GO) vet ./...
+	staticcheck ./... ./examples/...
+	cd $(COMPARE) && GOWORK=off staticcheck ./...
+
+tidy:
+	$(GO) mod tidy
+	cd examples && GOWORK=off $(GO) mod tidy
+	cd $(COMPARE) && GOWORK=off $(GO) mod tidy

@@ -1,0 +1,286 @@
+package connmgr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hearthnet/hearth/mux"
+	"github.com/hearthnet/hearth/protocols"
+	"github.com/hearthnet/hearth/protocols/keepalive"
+)
+
+// Conn is a connection whose handshake is done and whose mini-protocols are attached. It implements [protocols.Opener]. An idle
+// one costs one goroutine.
+type Conn struct {
+	mux     *mux.Mux
+	neg     protocols.Negotiated
+	local   net.Addr
+	remote  net.Addr
+	dialled bool
+	latency keepalive.Latency
+
+	ctx    context.Context // ends with the connection
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex
+	lanes []*lane
+	ended bool
+	tasks sync.WaitGroup // responders in blocking form, and the teardown
+}
+
+// lane is one mini-protocol in one role on one connection.
+type lane struct {
+	role    mux.Role
+	stream  *mux.Stream
+	mp      *protocols.MiniProtocol // whose responder answers; nil: the stream waits to be opened
+	session *protocols.Session      // the present run
+}
+
+// newConn starts the multiplexer and everything that runs by itself.
+func newConn(bearer net.Conn, neg protocols.Negotiated, dialled bool, o Options) (*Conn, error) {
+	c := &Conn{neg: neg, local: bearer.LocalAddr(), remote: bearer.RemoteAddr(), dialled: dialled}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	cfg := o.Mux
+	hostEnded := cfg.Ended
+	cfg.Ended = func(err error) {
+		c.mu.Lock()
+		c.ended = true
+		c.tasks.Add(1)
+		c.mu.Unlock()
+		go c.teardown(err) // on a goroutine of its own: the caller may be in the middle of an event of a session
+		if hostEnded != nil {
+			hostEnded(err)
+		}
+	}
+	c.mux = mux.New(bearer, cfg)
+	if err := c.carry(o); err != nil {
+		c.mux.Abort(err)
+		return nil, err
+	}
+	c.mux.Start()
+	if keepAlive := o.KeepAlive; !neg.NodeToClient && keepAlive >= 0 && c.runs(mux.Initiator) {
+		if _, err := c.start(keepalive.Client(keepAlive, &c.latency), mux.Initiator); err != nil {
+			c.mux.Abort(err)
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// runs says whether this end plays a role on this connection at all (wire §2.8).
+func (c *Conn) runs(role mux.Role) bool {
+	return c.neg.Duplex() || (role == mux.Initiator) == c.dialled
+}
+
+// carry registers the streams: the host's mini-protocols, then the standard ones that they leave.
+func (c *Conn) carry(o Options) error {
+	own := o.Protocols
+	if !c.neg.NodeToClient {
+		own = append([]*protocols.MiniProtocol{}, own...)
+		own = append(own, keepalive.Server())
+	}
+	for _, mp := range own {
+		if mp.Enabled != nil && !mp.Enabled(c.neg) {
+			continue
+		}
+		for _, role := range [...]mux.Role{mux.Initiator, mux.Responder} {
+			if !c.runs(role) || c.lane(mp.Number, role) != nil {
+				continue
+			}
+			l, err := c.register(mp.Number, role, mp.Ingress[role], mp.Egress)
+			if err != nil {
+				return err
+			}
+			if role == mux.Responder && (mp.Respond != nil || mp.Step != nil) {
+				l.mp = mp
+				c.arm(l)
+			}
+		}
+	}
+	for _, r := range standard {
+		if r.nodeToClient != c.neg.NodeToClient || r.enabled != nil && !r.enabled(c.neg) {
+			continue
+		}
+		for _, role := range [...]mux.Role{mux.Initiator, mux.Responder} {
+			if !c.runs(role) || c.lane(r.number, role) != nil {
+				continue
+			}
+			if _, err := c.register(r.number, role, r.ingress[role], 0); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Conn) register(number uint16, role mux.Role, ingress, egress int) (*lane, error) {
+	s, err := c.mux.Register(mux.StreamConfig{Number: number, Role: role, IngressLimit: ingress, EgressLimit: egress})
+	if err != nil {
+		return nil, err
+	}
+	l := &lane{role: role, stream: s}
+	c.lanes = append(c.lanes, l)
+	return l, nil
+}
+
+func (c *Conn) lane(number uint16, role mux.Role) *lane {
+	for _, l := range c.lanes {
+		if l.role == role && l.stream.Number() == number {
+			return l
+		}
+	}
+	return nil
+}
+
+// arm has the lane's responder start when its strategy says so, and again after each run.
+func (c *Conn) arm(l *lane) {
+	l.stream.Arm(l.mp.Start, func() {
+		if s := c.begin(l, l.mp); s != nil {
+			c.run(s, l.mp.Respond)
+		}
+	})
+}
+
+// begin makes the lane's next session.
+func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol) *protocols.Session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended || l.session != nil {
+		return nil
+	}
+	l.session = protocols.NewSession(mp, l.stream, c.neg, func(*protocols.Session) {
+		c.mu.Lock()
+		l.session = nil
+		again := l.mp != nil && !c.ended
+		c.mu.Unlock()
+		if again {
+			c.arm(l)
+		}
+	})
+	return l.session
+}
+
+// run runs a session that nobody else does, in the form that its mini-protocol has.
+func (c *Conn) run(s *protocols.Session, blocking func(context.Context, *protocols.Session) error) {
+	if s.MiniProtocol().Step != nil {
+		s.RunEvents()
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.tasks.Add(1)
+	go func() {
+		defer c.tasks.Done()
+		if err := s.Run(c.ctx, blocking); err != nil {
+			c.mux.Abort(err)
+		}
+	}()
+}
+
+// start opens and runs a mini-protocol's own initiator.
+func (c *Conn) start(mp *protocols.MiniProtocol, role mux.Role) (*protocols.Session, error) {
+	s, err := c.Open(mp, role)
+	if err != nil {
+		return nil, err
+	}
+	c.run(s, mp.Initiate)
+	return s, nil
+}
+
+// Open implements [protocols.Opener]. A responder that was given to [Serve] has its stream for good; any other stream is free when
+// its last session has ended. A mini-protocol that is neither standard nor was named when the connection was made can still be
+// opened as initiator.
+func (c *Conn) Open(mp *protocols.MiniProtocol, role mux.Role) (*protocols.Session, error) {
+	refuse := func(kind protocols.ErrorKind, cause error) error {
+		return &protocols.Error{Kind: kind, Protocol: mp.Spec.Name, Number: mp.Number, Role: role, State: mp.Spec.States[mp.Spec.Initial].Name, Local: true, Err: cause}
+	}
+	if !c.runs(role) {
+		return nil, refuse(protocols.Unsupported, fmt.Errorf("this end runs no %ss here", role))
+	}
+	if mp.Enabled != nil && !mp.Enabled(c.neg) {
+		return nil, refuse(protocols.Unsupported, errors.New("not negotiated"))
+	}
+	c.mu.Lock()
+	l := c.lane(mp.Number, role)
+	if l == nil {
+		var err error
+		if l, err = c.register(mp.Number, role, mp.Ingress[role], mp.Egress); err != nil {
+			c.mu.Unlock()
+			return nil, err
+		}
+	}
+	armed := l.mp != nil
+	c.mu.Unlock()
+	if armed {
+		return nil, refuse(protocols.AlreadyRunning, errors.New("a responder is armed on the stream"))
+	}
+	if s := c.begin(l, mp); s != nil {
+		return s, nil
+	}
+	if err := c.mux.Err(); err != nil {
+		return nil, err
+	}
+	return nil, refuse(protocols.AlreadyRunning, nil)
+}
+
+// teardown ends what would outlive the connection: timers and contexts.
+func (c *Conn) teardown(err error) {
+	defer c.tasks.Done()
+	c.cancel(err)
+	c.mu.Lock()
+	var open []*protocols.Session
+	for _, l := range c.lanes {
+		if l.session != nil {
+			open = append(open, l.session)
+		}
+	}
+	c.mu.Unlock()
+	for _, s := range open {
+		s.Cancel()
+	}
+}
+
+// Negotiated implements [protocols.Opener].
+func (c *Conn) Negotiated() protocols.Negotiated { return c.neg }
+
+// LocalAddr returns this end's address.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr returns the other end's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// Dialled reports whether this end opened the connection.
+func (c *Conn) Dialled() bool { return c.dialled }
+
+// Latency returns what this end's keep-alive has measured (wire §10.3); ok is false before the first answer.
+func (c *Conn) Latency() (gsv keepalive.GSV, rtt time.Duration, ok bool) { return c.latency.Read() }
+
+// Counters returns the traffic of each stream.
+func (c *Conn) Counters() []mux.StreamCounters { return c.mux.Counters() }
+
+// Done is closed when the connection has ended.
+func (c *Conn) Done() <-chan struct{} { return c.mux.Done() }
+
+// Err returns why the connection has ended; nil while it has not. The error has a method Fault that says whose fault it was.
+func (c *Conn) Err() error { return c.mux.Err() }
+
+// Wait returns when the connection has ended, with its error, or when ctx ends.
+func (c *Conn) Wait(ctx context.Context) error { return c.mux.Wait(ctx) }
+
+// Close ends the connection in good order: what was sent leaves first, within 2 s. When it returns, nothing of the connection is
+// left running; so it must not be called from a responder of the same connection. [Conn.Abort] may.
+func (c *Conn) Close() error {
+	err := c.mux.Close()
+	c.tasks.Wait()
+	return err
+}
+
+// Abort ends the connection at once, with cause as its error, and does not wait.
+func (c *Conn) Abort(cause error) { c.mux.Abort(cause) }
