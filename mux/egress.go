@@ -44,7 +44,7 @@ func (e *egress) append(s *Stream, rank uint8, p []byte, whole bool) (n int, err
 	room := e.limit - e.buffered
 	if whole {
 		if room <= 0 {
-			return 0, &Error{Kind: EgressFull, Protocol: s.number, Role: s.role, Local: true}
+			return 0, &Error{Kind: EgressFull, Protocol: s.number, Role: s.role, Local: true, Size: len(p), Queued: e.buffered, Limit: e.limit}
 		}
 		room = len(p)
 	}

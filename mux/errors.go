@@ -40,7 +40,7 @@ type Error struct {
 	Protocol uint16 // mini-protocol number, where one is concerned
 	Role     Role   // the role of this end of that stream
 	Local    bool   // this end made the mistake, not the peer
-	// Size, Queued and Limit are in bytes. Overruns: payload of the SDU, unread before it, limit of the stream. OverBudget: unread
+	// Size, Queued and Limit are in bytes. Overruns: payload of the SDU, unread before it, limit of the stream; EgressFull likewise. OverBudget: unread
 	// on all connections, on this one, limit of the budget. A bearer that ends or stalls inside an SDU: its payload, what came.
 	Size, Queued, Limit int
 	Err                 error // cause, may be nil
@@ -50,7 +50,7 @@ type Error struct {
 func (e *Error) Error() string {
 	s := "mux: " + e.Kind.String()
 	switch e.Kind {
-	case UnknownProtocol, WrongDirection, AlreadyRegistered, EgressFull, BadSDU:
+	case UnknownProtocol, WrongDirection, AlreadyRegistered, BadSDU:
 		s += fmt.Sprintf(" (protocol %d, %s here)", e.Protocol, e.Role)
 	case OverBudget:
 		s += fmt.Sprintf(" (%d bytes unread on this connection, most of them on protocol %d, %s here; %d in all, limit %d)", e.Queued, e.Protocol, e.Role, e.Size, e.Limit)
@@ -58,7 +58,7 @@ func (e *Error) Error() string {
 		if e.Size > 0 {
 			s += fmt.Sprintf(" (protocol %d, %s here: %d of %d bytes)", e.Protocol, e.Role, e.Queued, e.Size)
 		}
-	case IngressOverrun:
+	case IngressOverrun, EgressFull:
 		s += fmt.Sprintf(" (protocol %d, %s here: %d bytes queued, %d more, limit %d)", e.Protocol, e.Role, e.Queued, e.Size, e.Limit)
 	}
 	if e.Err != nil {
