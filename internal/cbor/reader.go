@@ -249,6 +249,35 @@ func (r *Reader) Raw() []byte {
 	return b
 }
 
+// Enveloped is Raw for a payload that belongs to somebody else and may be of any shape. But where it is CBOR in CBOR, or a
+// pair of which the second element is (an era and what is of that era, wire §5.4), the inner item must be exactly one.
+func (r *Reader) Enveloped() []byte {
+	start := r.off
+	raw := r.Raw()
+	if r.err != nil {
+		return nil
+	}
+	inner := NewReader(raw)
+	if inner.Peek() == TypeArray {
+		if n, indefinite := inner.Array(); n != 2 || indefinite {
+			return raw
+		}
+		inner.Raw()
+	}
+	if inner.Peek() == TypeTag && inner.Tag() == 24 && inner.Peek() == TypeBytes {
+		content := inner.Bytes()
+		err := inner.Err()
+		if err == nil {
+			err = Wellformed(content)
+		}
+		if err != nil {
+			r.failAt(start, err.(*Error).Err)
+			return nil
+		}
+	}
+	return raw
+}
+
 // Array reads an array's head. n is 0 when the length is indefinite: elements follow until [Reader.Break] says so.
 func (r *Reader) Array() (n int, indefinite bool) {
 	start := r.off

@@ -159,6 +159,22 @@ func TestReaderLists(t *testing.T) {
 	require.ErrorIs(t, r.Done(), ErrTruncated)
 }
 
+func TestReaderEnveloped(t *testing.T) {
+	for h, want := range map[string]error{
+		"00": nil, "80": nil, "8106": nil, "820600": nil, "830600f6": nil, "a10102": nil, "c24100": nil, "d81801": nil, "9f06d8184000ff": nil,
+		"d8184100": nil, "d818428000": ErrTrailing, "d81840": ErrTruncated, "d8185f4100ff": ErrIndefinite,
+		"8206d8184100": nil, "8206d818428000": ErrTrailing, "8206d81841ff": ErrBreak, "8206d8185f4100ff": ErrIndefinite, "8206d818": ErrTruncated,
+		"ff": ErrBreak, "": ErrTruncated, "8206": ErrTruncated,
+	} {
+		r := NewReader(unhex(t, h))
+		raw := r.Enveloped()
+		require.ErrorIs(t, r.Done(), want, h)
+		if want == nil {
+			require.Equal(t, unhex(t, h), raw)
+		}
+	}
+}
+
 func TestReaderPeek(t *testing.T) {
 	for h, want := range map[string]Type{
 		"": TypeNone, "00": TypeUint, "20": TypeNegative, "40": TypeBytes, "60": TypeText, "80": TypeArray, "9f": TypeArray,
