@@ -44,6 +44,7 @@ type lane struct {
 func newConn(bearer net.Conn, neg protocols.Negotiated, dialled bool, o Options) (*Conn, error) {
 	c := &Conn{neg: neg, local: bearer.LocalAddr(), remote: bearer.RemoteAddr(), dialled: dialled}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.latency.Sampled = o.RoundTrip
 	cfg := o.Mux
 	hostEnded := cfg.Ended
 	cfg.Ended = func(err error) {

@@ -87,8 +87,7 @@ func (f *fixedCursor) Next() (chainsync.Update, error) {
 		if f.form == chainsync.Blocks {
 			f.buf = chainsync.AppendBlock(f.buf[:0], f.c.blocks[f.at])
 		} else {
-			h := cbor.AppendUint(cbor.AppendArray(nil, 2), 0)
-			h = cbor.AppendArray(cbor.AppendUint(cbor.AppendArray(nil, 2), uint64(f.at+1)), 0)
+			h := cbor.AppendArray(cbor.AppendUint(cbor.AppendArray(nil, 2), uint64(f.at+1)), 0)
 			h = append(cbor.AppendArray(nil, 2), append(h, 0x80)...)
 			f.buf = chainsync.AppendHeader(f.buf[:0], chainsync.Header{Era: 6, Bytes: h})
 		}

@@ -39,6 +39,8 @@ type Options struct {
 	Protocols []*protocols.MiniProtocol
 	// KeepAlive is the time between two keep-alive requests on node-to-node connections; default 10 s, negative: none are sent.
 	KeepAlive time.Duration
+	// RoundTrip, if set, is told of every round trip that keep-alive measures. It must not block.
+	RoundTrip func(time.Duration)
 	// Mux tunes the multiplexer.
 	Mux mux.Config
 }
@@ -57,6 +59,9 @@ func WithVersions(v ...uint16) Option { return func(o *Options) { o.Versions = v
 
 // WithKeepAlive sets the time between two keep-alive requests; negative: none.
 func WithKeepAlive(every time.Duration) Option { return func(o *Options) { o.KeepAlive = every } }
+
+// WithRoundTrip has f told of every round trip that keep-alive measures.
+func WithRoundTrip(f func(time.Duration)) Option { return func(o *Options) { o.RoundTrip = f } }
 
 // WithMux tunes the multiplexer.
 func WithMux(c mux.Config) Option { return func(o *Options) { o.Mux = c } }

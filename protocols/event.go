@@ -10,7 +10,6 @@ import (
 // eventForm is what a session in event form has beside: events one at a time, without a goroutine that waits for them.
 type eventForm struct {
 	mu      sync.Mutex
-	started bool
 	over    bool
 	timer   *time.Timer
 	wakeSet bool

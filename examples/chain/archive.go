@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"github.com/hearthnet/hearth/protocols/chainsync"
 )
 
 // ErrEmpty is returned by Open for a directory without blocks.
@@ -84,7 +86,7 @@ func Open(dir string) (*Archive, error) {
 }
 
 // Cursor returns a cursor over the archive.
-func (a *Archive) Cursor(kind Payload) *Cursor { return newCursor(&a.current, kind) }
+func (a *Archive) Cursor(form chainsync.Form) chainsync.Cursor { return newCursor(&a.current, form) }
 
 // Close closes the files that are open. Reads fail from then on.
 func (a *Archive) Close() error { return a.files.close() }

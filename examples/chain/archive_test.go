@@ -14,6 +14,8 @@ import (
 
 	"github.com/hearthnet/hearth/internal/testdata"
 	"github.com/stretchr/testify/require"
+
+	"github.com/hearthnet/hearth/protocols/chainsync"
 )
 
 // items yields the stored items of a view.
@@ -99,7 +101,7 @@ func TestOpenRealChains(t *testing.T) {
 		require.Equal(t, c.blocks, indexed.Len())
 		require.Equal(t, c.first, indexed.At(0).Point.Slot)
 		require.Equal(t, fmt.Sprintf("%d.%s", c.last, c.hash), indexed.Tip().Point.String())
-		require.Equal(t, c.number, indexed.Tip().Number)
+		require.Equal(t, c.number, indexed.Tip().Block)
 		checkView(t, &indexed.View)
 
 		scanned := openArchive(t, copyDir(t, from, ".chunk"))
@@ -315,7 +317,7 @@ func TestOpenDamaged(t *testing.T) {
 
 func TestArchiveCursor(t *testing.T) {
 	a := openArchive(t, generated(t, 1, 50))
-	for _, kind := range []Payload{Headers, Blocks} {
+	for _, kind := range []chainsync.Form{Headers, Blocks} {
 		c := a.Cursor(kind)
 		ev, err := c.Next()
 		require.NoError(t, err)
@@ -328,7 +330,7 @@ func TestArchiveCursor(t *testing.T) {
 				want, err = a.AppendBlock(nil, i)
 			}
 			require.NoError(t, err)
-			require.Equal(t, Event{Kind: Forward, Point: a.At(i).Point, Number: uint64(i), Payload: want, Tip: a.Tip()}, ev)
+			require.Equal(t, Event{Kind: Forward, Point: a.At(i).Point, Payload: want, Tip: a.Tip()}, ev)
 		}
 		ev, err = c.Next()
 		require.NoError(t, err)
@@ -343,7 +345,7 @@ func TestRange(t *testing.T) {
 	i := 10
 	for b, err := range blocks {
 		require.NoError(t, err)
-		blk, err := ParseBlockPayload(b)
+		blk, err := ParseBlock(b)
 		require.NoError(t, err)
 		require.Equal(t, a.At(i).Point, blk.Point())
 		i++

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/hearthnet/hearth/protocols/chainsync"
 )
 
 // BenchmarkHeaders is how fast one follower is served headers.
@@ -25,7 +27,7 @@ func BenchmarkHeaders(b *testing.B) {
 	}
 	for _, c := range []struct {
 		name   string
-		cursor func(Payload) *Cursor
+		cursor func(chainsync.Form) chainsync.Cursor
 	}{{"disk", archive.Cursor}, {"memory", memory.Cursor}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+
+	"github.com/hearthnet/hearth/protocols/chainsync"
 )
 
 // Config says how a Chain is kept. The zero Config is a chain in memory.
@@ -250,7 +252,7 @@ func (c *Chain) Watch() (v View, changed <-chan struct{}) {
 }
 
 // Cursor returns a cursor that follows the chain from origin.
-func (c *Chain) Cursor(kind Payload) *Cursor { return newCursor(&c.current, kind) }
+func (c *Chain) Cursor(form chainsync.Form) chainsync.Cursor { return newCursor(&c.current, form) }
 
 // Range is [View.Range] on the chain as it is now.
 func (c *Chain) Range(from, to Point) (blocks iter.Seq2[[]byte, error], ok bool) {

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/hearthnet/hearth/protocols/chainsync"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,7 +44,7 @@ func openChain(t testing.TB, c Config) *Chain {
 
 // client is the far end of a cursor: it has what it was told.
 type client struct {
-	cursor *Cursor
+	cursor chainsync.Cursor
 	points []Point
 	told   bool // had its first answer
 }
@@ -58,7 +60,7 @@ func (c *client) step(t require.TestingT) Event {
 	switch ev.Kind {
 	case Forward:
 		var h Header
-		if c.cursor.kind == Headers {
+		if c.cursor.(*Cursor).kind == Headers {
 			h, err = ParseHeaderPayload(ev.Payload)
 		} else {
 			var blk Block
@@ -67,7 +69,6 @@ func (c *client) step(t require.TestingT) Event {
 		}
 		require.NoError(t, err)
 		require.Equal(t, ev.Point, h.Point())
-		require.Equal(t, ev.Number, h.Number)
 		if len(c.points) > 0 {
 			require.Equal(t, c.points[len(c.points)-1].Hash, h.Prev, "forward extends what the client has")
 		}
@@ -109,7 +110,7 @@ func TestChainAgainstModel(t *testing.T) {
 		var points []Point
 		clients := []*client{}
 		follow := func() {
-			for _, kind := range []Payload{Headers, Blocks} {
+			for _, kind := range []chainsync.Form{Headers, Blocks} {
 				clients = append(clients, &client{cursor: c.Cursor(kind)})
 			}
 		}
@@ -120,7 +121,7 @@ func TestChainAgainstModel(t *testing.T) {
 			}
 			blk, err := ParseBlock(model[n-1])
 			require.NoError(rt, err)
-			return Tip{blk.Point(), blk.Number}
+			return Tip{Point: blk.Point(), Block: blk.Number}
 		}
 		make1 := func(n, count int) (items [][]byte) {
 			g := small(rapid.Uint64().Draw(rt, "seed"), tipAt(n))
@@ -280,15 +281,15 @@ func TestFollowersWait(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 6 {
 			wg.Go(func() {
-				cl := &client{cursor: c.Cursor(Payload(i % 2))}
+				cl := &client{cursor: c.Cursor(chainsync.Form(i % 2))}
 				for {
 					ev := cl.step(t)
 					if ev.Kind != AtTip {
 						continue
 					}
-					if ev.Tip.Number >= last {
-						if len(cl.points) != int(ev.Tip.Number)+1 {
-							t.Errorf("follower has %d blocks at block number %d", len(cl.points), ev.Tip.Number)
+					if ev.Tip.Block >= last {
+						if len(cl.points) != int(ev.Tip.Block)+1 {
+							t.Errorf("follower has %d blocks at block number %d", len(cl.points), ev.Tip.Block)
 						}
 						return
 					}
@@ -299,18 +300,18 @@ func TestFollowersWait(t *testing.T) {
 		wg.Go(func() {
 			for {
 				v, changed := c.Watch()
-				if v.Tip().Number >= last {
+				if v.Tip().Block >= last {
 					return
 				}
 				<-changed
 			}
 		})
-		for n := 0; c.Tip().Number < last || n == 0; n++ {
+		for n := 0; c.Tip().Block < last || n == 0; n++ {
 			tip := c.Tip()
 			v := c.View()
 			if n%7 == 3 {
 				back := v.At(max(0, v.Len()-4))
-				g := small(uint64(n), Tip{back.Point, back.Number})
+				g := small(uint64(n), Tip{Point: back.Point, Block: back.Number})
 				var fork [][]byte
 				for range 5 {
 					fork = append(fork, g.Next(nil))
@@ -380,7 +381,7 @@ func TestAppendRefuses(t *testing.T) {
 	p, err := c.Append(first)
 	require.NoError(t, err)
 	again := small(1, Tip{})
-	again.prev, again.number = Point{0, p.Hash}, 1
+	again.prev, again.number = Point{Hash: p.Hash}, 1
 	b, err := ParseBlock(again.Next(nil))
 	require.NoError(t, err)
 	late := bytes.Clone(b.Raw)
@@ -454,11 +455,11 @@ func ExampleChain() {
 		if err != nil || ev.Kind == AtTip {
 			break // a server would now wait for ev.Changed
 		}
-		fmt.Println(ev.Kind, ev.Number, len(ev.Payload) > 800)
+		fmt.Println(ev.Kind, ev.Point.IsOrigin(), len(ev.Payload) > 800)
 	}
 	// Output:
-	// backward 0 false
-	// forward 0 true
-	// forward 1 true
-	// forward 2 true
+	// backward true false
+	// forward false true
+	// forward false true
+	// forward false true
 }

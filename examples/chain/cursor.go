@@ -1,6 +1,10 @@
 package chain
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/hearthnet/hearth/protocols/chainsync"
+)
 
 // state is a chain as of one change.
 type state struct {
@@ -12,34 +16,22 @@ type state struct {
 // current is where a Cursor finds the latest state.
 type current = atomic.Pointer[state]
 
-// Payload selects what a Cursor reads.
-type Payload uint8
-
+// What a [Cursor] reads: header payloads for node-to-node chain-sync, block payloads for node-to-client chain-sync.
 const (
-	Headers Payload = iota // header payloads: node-to-node chain-sync
-	Blocks                 // block payloads: node-to-client chain-sync
+	Headers = chainsync.Headers
+	Blocks  = chainsync.Blocks
 )
 
-// EventKind tells the three answers to a chain-sync request apart.
-type EventKind uint8
-
+// The kinds of an [Event].
 const (
-	AtTip    EventKind = iota // nothing to say until Changed is closed
-	Forward                   // the next block
-	Backward                  // the follower must go back to Point
+	AtTip    = chainsync.AtTip
+	Forward  = chainsync.Forward
+	Backward = chainsync.Backward
 )
 
-func (k EventKind) String() string { return [...]string{"at tip", "forward", "backward"}[k] }
-
-// Event is what a Cursor says next.
-type Event struct {
-	Kind    EventKind
-	Point   Point           // Forward: the block; Backward: where to go back to; AtTip: where the follower is
-	Number  uint64          // Forward: the block's number
-	Payload []byte          // Forward: header or block payload, valid until the next call
-	Tip     Tip             // the chain's, at this moment
-	Changed <-chan struct{} // AtTip: closed when there is more to say; nil for a chain that never changes
-}
+// Event is what a [Cursor] says next. Its Point is the block (Forward), where to go back to (Backward) or where the follower is
+// (AtTip). Changed is nil for a chain that never changes.
+type Event = chainsync.Update
 
 // Cursor follows a chain on behalf of one client (wire §6): it starts at origin, and its first answer is Backward to
 // where it starts. When the chain switches to a fork the answer is Backward to the last block that both have in common,
@@ -48,14 +40,14 @@ type Event struct {
 // may follow a chain.
 type Cursor struct {
 	head    *current
-	kind    Payload
+	kind    chainsync.Form
 	seen    *state // the chain on which pos counts
 	pos     int    // blocks the client has, or will once it heard Backward
 	pending bool   // Backward to pos is still to be said
 	buf     []byte
 }
 
-func newCursor(head *current, kind Payload) *Cursor {
+func newCursor(head *current, kind chainsync.Form) *Cursor {
 	return &Cursor{head: head, kind: kind, seen: head.Load(), pending: true}
 }
 
@@ -104,7 +96,7 @@ func (c *Cursor) Next() (Event, error) {
 			return Event{}, err
 		}
 		e := st.idx.at(c.pos)
-		ev.Kind, ev.Point, ev.Number, ev.Payload = Forward, e.point(), e.number, c.buf
+		ev.Kind, ev.Point, ev.Payload = Forward, e.point(), c.buf
 		c.pos++
 	}
 	return ev, nil

@@ -31,7 +31,7 @@ type Header struct {
 }
 
 // Point is the header's point.
-func (h *Header) Point() Point { return Point{h.Slot, h.Hash} }
+func (h *Header) Point() Point { return Point{Slot: h.Slot, Hash: h.Hash} }
 
 // Block is what there is to know of a block without a ledger.
 type Block struct {

@@ -55,7 +55,7 @@ func NewGenerator(seed uint64) *Generator {
 
 // After makes tip the predecessor of the next block; the zero Tip means origin.
 func (g *Generator) After(tip Tip) {
-	g.prev, g.number = tip.Point, tip.Number+1
+	g.prev, g.number = tip.Point, tip.Block+1
 	if tip.Point.IsOrigin() {
 		g.number = 0
 	}
@@ -66,7 +66,7 @@ func (g *Generator) Tip() Tip {
 	if g.prev.IsOrigin() {
 		return Tip{}
 	}
-	return Tip{g.prev, g.number - 1}
+	return Tip{Point: g.prev, Block: g.number - 1}
 }
 
 // Generate yields the stored items of a chain of n blocks from origin, without end when n is negative. An item is valid
@@ -111,7 +111,7 @@ func (g *Generator) Next(dst []byte) []byte {
 	dst = append(dst, 0x82, byte(Conway), 0x85)
 	from := len(dst)
 	dst = g.header(dst, slot, size, blake2b.Sum256(sums))
-	g.prev = Point{slot, HashHeader(Conway, dst[from:])}
+	g.prev = Point{Slot: slot, Hash: HashHeader(Conway, dst[from:])}
 	g.number++
 	for _, p := range parts {
 		dst = append(dst, p...)

@@ -114,13 +114,13 @@ func TestGenerateIsDeterministic(t *testing.T) {
 	at, err := ParseBlock(first[24])
 	require.NoError(t, err)
 	g := NewGenerator(3)
-	g.After(Tip{at.Point(), at.Number})
-	require.Equal(t, Tip{at.Point(), at.Number}, g.Tip())
+	g.After(Tip{Point: at.Point(), Block: at.Number})
+	require.Equal(t, Tip{Point: at.Point(), Block: at.Number}, g.Tip())
 	for _, want := range first[25:] {
 		require.Equal(t, want, g.Next(nil))
 	}
 	fork := NewGenerator(5)
-	fork.After(Tip{at.Point(), at.Number})
+	fork.After(Tip{Point: at.Point(), Block: at.Number})
 	b, err := ParseBlock(fork.Next(nil))
 	require.NoError(t, err)
 	require.Equal(t, at.Header.Hash, b.Prev)

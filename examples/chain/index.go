@@ -44,7 +44,7 @@ func newEntry(blk *Block, file uint32, offset int64) (entry, error) {
 	}, nil
 }
 
-func (e *entry) point() Point   { return Point{e.slot, e.hash} }
+func (e *entry) point() Point   { return Point{Slot: e.slot, Hash: e.hash} }
 func (e *entry) era() Era       { return Era(e.size >> entryEraShift & 0xf) }
 func (e *entry) bare() bool     { return e.size&entryBare != 0 }
 func (e *entry) fileBytes() int { return int(e.size & MaxBlock) }

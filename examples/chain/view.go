@@ -35,7 +35,7 @@ func (v *View) Tip() Tip {
 		return Tip{}
 	}
 	e := v.idx.at(v.idx.n - 1)
-	return Tip{e.point(), e.number}
+	return Tip{Point: e.point(), Block: e.number}
 }
 
 // At describes block i, 0 ≤ i < Len(); it panics on another i, as an array does.
@@ -115,7 +115,7 @@ func (v *View) read(dst []byte, e *entry, off int64, n int) ([]byte, error) {
 	return dst, nil
 }
 
-// Range returns the block payloads from one point to another, both included, one in memory at a time; a payload is valid
+// Range returns the stored items from one point to another, both included, one in memory at a time; an item is valid
 // until the next. It reports false when a point is not on the chain, is Origin, or to lies before from: block-fetch then
 // answers NoBlocks (wire §7). The stream is of this View: a chain that changes meanwhile does not disturb it. It ends at
 // the first error.
@@ -129,7 +129,7 @@ func (v *View) Range(from, to Point) (blocks iter.Seq2[[]byte, error], ok bool) 
 		var buf []byte
 		for i := first; i <= last; i++ {
 			var err error
-			buf, err = v.AppendBlock(buf[:0], i)
+			buf, err = v.AppendItem(buf[:0], i)
 			if err != nil {
 				yield(nil, err)
 				return

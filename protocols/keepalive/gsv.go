@@ -74,6 +74,9 @@ func (g GSV) Sample(rtt, since time.Duration, first bool) GSV {
 
 // Latency is what keep-alive knows of one peer. The zero value is ready; it is safe for concurrent use.
 type Latency struct {
+	// Sampled, if set before use, is told of every round trip. It must not block.
+	Sampled func(rtt time.Duration)
+
 	mu  sync.Mutex
 	gsv GSV
 	rtt time.Duration
@@ -92,9 +95,12 @@ func (l *Latency) Read() (gsv GSV, rtt time.Duration, ok bool) {
 
 // Add takes the round trip of a request that was sent at.
 func (l *Latency) Add(rtt time.Duration, at time.Time) {
+	if l.Sampled != nil {
+		l.Sampled(rtt)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if first := l.at.IsZero(); first {
+	if l.at.IsZero() {
 		l.gsv = DefaultGSV().Sample(rtt, 0, true)
 	} else {
 		l.gsv = l.gsv.Sample(rtt, at.Sub(l.at), false)
