@@ -1,0 +1,908 @@
+package connmgr
+
+import (
+	"cmp"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// RecordID identifies a connection's record for the life of the process: two records of the same 4-tuple, one terminating
+// and one fresh, have different ids. Traces are keyed by it (connmgr §1.1).
+type RecordID uint64
+
+// ConnID is a connection's 4-tuple. Local is the zero value until connect has returned.
+type ConnID struct{ Local, Remote netip.AddrPort }
+
+// sockID and ticket are names the shell gives: for a socket, and for a call that waits for its answer.
+type (
+	sockID uint64
+	ticket uint64
+)
+
+// coreConfig holds what the core decides by; zero durations switch the timer off, except that TIME_WAIT 0 means none at all.
+type coreConfig struct {
+	Hard, Reserve int  // inbound limit and how much of it only protected peers may use
+	Responders    bool // we run responders: initiator-and-responder or responder-only mode
+
+	RemoteIdle, OutboundIdle, TimeWait, Maturity time.Duration
+	Connect, Handshake, TupleBusy                time.Duration
+}
+
+// maxSelf bounds the set of addresses known to be our own.
+const maxSelf = 1024
+
+// drain is how long an orderly close may take before TIME_WAIT begins (connmgr §1.9).
+const drain = 2 * time.Second
+
+// core is the connection manager's and the inbound governor's state, a pure step machine: events in, effects out. It knows no
+// clock, socket or goroutine. One owner calls it. Memory is bounded by the sockets and calls its owner hands in.
+type core struct {
+	cfg coreConfig
+	rnd *rand.Rand
+
+	now      time.Duration
+	lastID   RecordID
+	records  map[RecordID]*record
+	byRemote map[netip.AddrPort][]*record // the entries; a record that was forgotten but still has a socket is not here
+	self     map[netip.AddrPort]struct{}
+	busy     map[RecordID]*busyWait
+	timers   timers
+	counters Counters
+	remote   RemoteCounters
+	mature   map[RecordID]*record
+	closed   bool
+
+	dirty   []*record // whose waiters have to be looked at
+	effects []effect
+	hit     func(row string) // of a test
+}
+
+// record is one connection.
+type record struct {
+	id        RecordID
+	conn      ConnID
+	known     bool // the local address
+	bound     netip.AddrPort
+	state     State
+	out, in   sockID // sockets; both only in a self connection
+	handle    sockID // the one that was negotiated
+	protected bool
+	gone      bool // off the map
+	created   time.Duration
+	changed   time.Duration
+	err       error
+
+	dial     ticket   // the acquire that opened it, until answered
+	acquires []ticket // that wait for the inbound handshake (D)
+	releases []ticket // that wait for the outbound idle timer (K)
+	watches  []ticket // wait-for-outbound-demotion
+
+	inbound inboundEntry
+}
+
+func (r *record) sockets() int {
+	n := 0
+	if r.out != 0 {
+		n++
+	}
+	if r.in != 0 {
+		n++
+	}
+	return n
+}
+
+// busyWait is an acquire whose connect found the 4-tuple taken.
+type busyWait struct {
+	ticket ticket
+	remote netip.AddrPort
+	err    error
+}
+
+// eventKind says what happened.
+type eventKind uint8
+
+const (
+	evAcquire          eventKind = iota // ticket, remote, reuseOnly, bound, protected
+	evDialled                           // id, sock, local
+	evDialFailed                        // id, fail, err
+	evOutHandshake                      // id, sock, outcome, flow, shares, err
+	evAccepted                          // sock, local, remote, protected
+	evInHandshake                       // id, sock, outcome, flow, shares, err
+	evResponderStarted                  // id, hot
+	evResponderEnded                    // id, hot, err
+	evRelease                           // id, ticket
+	evWatch                             // id, ticket
+	evEnded                             // id, sock, err
+	evTimers                            // whatever is due
+	evShutdown
+)
+
+// event is one step's input; which fields count is said at its kind.
+type event struct {
+	kind          eventKind
+	id            RecordID
+	sock          sockID
+	ticket        ticket
+	local, remote netip.AddrPort
+	bound         netip.AddrPort // where a dial will bind; zero: an ephemeral port
+	reuseOnly     bool
+	protected     bool
+	outcome       outcome
+	fail          dialFailure
+	flow          DataFlow
+	shares        bool
+	hot           bool
+	err           error
+}
+
+// outcome of a handshake.
+type outcome uint8
+
+const (
+	handshakeOK outcome = iota
+	handshakeRefused
+	handshakeViolation
+	handshakeQuery
+)
+
+// dialFailure says how connect failed.
+type dialFailure uint8
+
+const (
+	dialConnect dialFailure = iota
+	dialSocket              // no descriptor
+	dialBusy                // the 4-tuple is in use
+)
+
+type effectKind uint8
+
+const (
+	effDial   effectKind = iota // id, remote: connect, then evDialled or evDialFailed
+	effReply                    // ticket, res, id, sock, err
+	effClose                    // sock, how, err; evEnded follows when it is closed
+	effArm                      // id, sock: start all responders
+	effTrace                    // trace
+	effRemote                   // id, conn, remoteFrom, remoteTo
+)
+
+type effect struct {
+	kind                 effectKind
+	id                   RecordID
+	conn                 ConnID
+	sock                 sockID
+	ticket               ticket
+	res                  result
+	how                  fx // one of fxClose…
+	err                  error
+	trace                Transition
+	remoteFrom, remoteTo RemoteState
+}
+
+// Transition is one step of one record.
+type Transition struct {
+	Record   RecordID
+	Conn     ConnID
+	From, To State
+	Row      string // line of connmgr §1.4, "A9"
+	Name     string // of the design document, "AwakeDuplexLocal"; may be empty
+	At       time.Duration
+	// Unexpected marks what only a defect or a misbehaving kernel brings about.
+	Unexpected bool
+}
+
+func newCore(cfg coreConfig, rnd *rand.Rand) *core {
+	return &core{
+		cfg:      cfg,
+		rnd:      rnd,
+		records:  map[RecordID]*record{},
+		byRemote: map[netip.AddrPort][]*record{},
+		self:     map[netip.AddrPort]struct{}{},
+		busy:     map[RecordID]*busyWait{},
+		mature:   map[RecordID]*record{},
+	}
+}
+
+// step handles one event. The result is the caller's answer; what has to be done is in the effects, in order, valid until the
+// next step.
+func (c *core) step(now time.Duration, e event) (result, RecordID, []effect) {
+	c.now = max(c.now, now)
+	clear(c.effects)
+	c.effects = c.effects[:0]
+	res, id := c.dispatch(e)
+	for len(c.dirty) > 0 {
+		r := c.dirty[0]
+		c.dirty = c.dirty[1:]
+		c.settle(r)
+	}
+	c.dirty = nil
+	return res, id, c.effects
+}
+
+func (c *core) dispatch(e event) (result, RecordID) {
+	r := c.records[e.id]
+	switch e.kind {
+	case evAcquire:
+		return resNone, c.acquire(e)
+	case evDialled:
+		return c.dialled(r, e), e.id
+	case evDialFailed:
+		return c.dialFailed(r, e), e.id
+	case evOutHandshake:
+		return c.outHandshake(r, e), e.id
+	case evAccepted:
+		return c.accepted(e)
+	case evInHandshake:
+		return c.inHandshake(r, e), e.id
+	case evResponderStarted:
+		c.responderStarted(r, e.hot)
+	case evResponderEnded:
+		c.responderEnded(r, e.hot, e.err)
+	case evRelease:
+		return c.release(r, e), e.id
+	case evWatch:
+		c.watch(r, e)
+	case evEnded:
+		c.ended(r, e)
+	case evTimers:
+		c.fire()
+	case evShutdown:
+		c.shutdown()
+	}
+	return resNone, e.id
+}
+
+// nextTimer returns when evTimers is due.
+func (c *core) nextTimer() (time.Duration, bool) { return c.timers.next() }
+
+// apply runs the state machine of one record and performs what the rule asks for.
+func (c *core) apply(r *record, in input) result {
+	to, rule := next(r.state, in)
+	if rule == nil {
+		c.mark("?")
+		c.trace(r, r.state, r.state, "?", "", true)
+		return resImpossible
+	}
+	c.mark(rule.row)
+	if rule.fx&fxPrune != 0 && c.prune(r, to) {
+		return resTerminated
+	}
+	from := r.state
+	if to != from {
+		c.setState(r, to)
+	}
+	if to != from || rule.fx&fxAssert != 0 {
+		c.trace(r, from, to, rule.row, rule.name, rule.fx&fxAssert != 0)
+	}
+	if how := rule.fx & (fxCloseReset | fxCloseRefused | fxCloseQuery | fxCloseOrderly); how != 0 {
+		c.closeSockets(r, how)
+	}
+	if rule.fx&fxForget != 0 {
+		c.forget(r)
+	}
+	return rule.res
+}
+
+func (c *core) mark(row string) {
+	if c.hit != nil {
+		c.hit(row)
+	}
+}
+
+func (c *core) trace(r *record, from, to State, row, name string, unexpected bool) {
+	c.emit(effect{kind: effTrace, trace: Transition{r.id, r.conn, from, to, row, name, c.now, unexpected}})
+}
+
+func (c *core) emit(e effect) { c.effects = append(c.effects, e) }
+
+func (c *core) reply(t ticket, res result, r *record, err error) {
+	e := effect{kind: effReply, ticket: t, res: res, err: err}
+	if r != nil {
+		e.id, e.conn, e.sock = r.id, r.conn, r.handle
+	}
+	c.emit(e)
+}
+
+func (c *core) closeSockets(r *record, how fx) {
+	for _, s := range [2]sockID{r.out, r.in} {
+		if s != 0 {
+			c.emit(effect{kind: effClose, id: r.id, conn: r.conn, sock: s, how: how, err: r.err})
+		}
+	}
+}
+
+// setState moves a record and its counters and timers along.
+func (c *core) setState(r *record, to State) {
+	c.counters.add(r.state.counts(), -1)
+	c.counters.add(to.counts(), 1)
+	if k, _ := c.stateTimer(r.state); k != timerNone {
+		c.timers.stop(r.id, k)
+	}
+	r.state = to
+	r.changed = c.now
+	if k, d := c.stateTimer(to); k != timerNone {
+		c.timers.set(r.id, k, c.now+d)
+	}
+	if !to.usable() {
+		c.untrack(r)
+	}
+	c.dirty = append(c.dirty, r)
+}
+
+// usable tells whether mini-protocols may run in the state.
+func (s State) usable() bool {
+	return s >= StateOutboundUni && s <= StateOutboundIdleDup
+}
+
+// stateTimer returns the timer of a state that this core runs itself; the inbound governor runs the other one.
+func (c *core) stateTimer(s State) (timerKind, time.Duration) {
+	switch s {
+	case StateReservedOutbound:
+		return timerConnect, c.cfg.Connect
+	case StateUnnegotiatedOutbound, StateUnnegotiatedInbound:
+		return timerHandshake, c.cfg.Handshake
+	case StateOutboundIdleUni, StateOutboundIdleDup:
+		return timerOutboundIdle, c.cfg.OutboundIdle
+	case StateTerminating:
+		return timerTimeWait, drain + c.cfg.TimeWait
+	}
+	return timerNone, 0
+}
+
+// newRecord makes a record in state Unknown; apply moves it on.
+func (c *core) newRecord(conn ConnID) *record {
+	c.lastID++
+	r := &record{id: c.lastID, conn: conn, created: c.now, changed: c.now}
+	c.records[r.id] = r
+	c.byRemote[conn.Remote] = append(c.byRemote[conn.Remote], r)
+	return r
+}
+
+// forget takes the entry off the map. The record stays known until its sockets are closed.
+func (c *core) forget(r *record) {
+	if r.gone {
+		return
+	}
+	r.gone = true
+	list := c.byRemote[r.conn.Remote]
+	list = slices.DeleteFunc(list, func(o *record) bool { return o == r })
+	if len(list) == 0 {
+		delete(c.byRemote, r.conn.Remote)
+	} else {
+		c.byRemote[r.conn.Remote] = list
+	}
+	c.trace(r, r.state, StateUnknown, "", "", false)
+	if r.sockets() == 0 {
+		delete(c.records, r.id)
+	}
+	c.dirty = append(c.dirty, r)
+}
+
+// find returns the entry of a 4-tuple; a pending dial counts when it is bound to that very address.
+func (c *core) find(conn ConnID) *record {
+	var pending *record
+	for _, r := range c.byRemote[conn.Remote] {
+		if r.known && r.conn.Local == conn.Local {
+			return r
+		}
+		if !r.known && r.bound == conn.Local {
+			pending = r
+		}
+	}
+	return pending
+}
+
+// settle answers the calls that waited for a change of the record.
+func (c *core) settle(r *record) {
+	if r.gone {
+		c.answerDial(r, resDisconnected)
+	}
+	for len(r.acquires) > 0 {
+		res := c.apply(r, inWaited)
+		if res == resWait {
+			break
+		}
+		t := r.acquires[0]
+		r.acquires = r.acquires[1:]
+		c.answerAcquire(t, res, r)
+	}
+	if len(r.releases) > 0 && r.state != StateOutboundIdleUni && r.state != StateOutboundIdleDup {
+		res := resUnsupported
+		switch {
+		case r.state == StateTerminating || r.state == StateTerminated || r.gone:
+			res = resOK
+			c.mark("K2")
+		default:
+			c.mark("K3")
+		}
+		for _, t := range r.releases {
+			c.reply(t, res, r, nil)
+		}
+		r.releases = nil
+	}
+	if r.demoted() {
+		for _, t := range r.watches {
+			c.reply(t, resOK, r, r.err)
+		}
+		r.watches = nil
+	}
+}
+
+// demoted tells whether our half of the connection is over (connmgr §2.1, last row).
+func (r *record) demoted() bool {
+	switch r.state {
+	case StateUnnegotiatedInbound, StateInboundIdleUni, StateInboundIdleDup, StateInboundUni, StateInboundDup, StateTerminated:
+		return true
+	}
+	return r.gone
+}
+
+// Inputs of table B to F.
+
+func (c *core) acquire(e event) RecordID {
+	if _, own := c.self[e.remote]; own {
+		c.reply(e.ticket, resSelf, nil, &AcquireError{Reason: ErrSelfConnection, Remote: e.remote})
+		return 0
+	}
+	if c.closed {
+		c.reply(e.ticket, resDisconnected, nil, &AcquireError{Reason: ErrClosed, Remote: e.remote})
+		return 0
+	}
+	r := c.choose(e.remote)
+	if r != nil {
+		c.acquireExisting(r, e.ticket)
+		return r.id
+	}
+	if e.reuseOnly {
+		_, rule := next(StateUnknown, inAcquireReuse)
+		c.mark(rule.row)
+		c.reply(e.ticket, rule.res, nil, &AcquireError{Reason: ErrInboundConnectionNotFound, Remote: e.remote})
+		return 0
+	}
+	r = c.newRecord(ConnID{Remote: e.remote})
+	r.dial, r.bound, r.protected = e.ticket, e.bound, e.protected
+	c.apply(r, inAcquire)
+	c.emit(effect{kind: effDial, id: r.id, conn: r.conn, ticket: e.ticket})
+	return r.id
+}
+
+func (c *core) acquireExisting(r *record, t ticket) {
+	res := c.apply(r, inAcquire)
+	if res == resWait {
+		r.acquires = append(r.acquires, t)
+		return
+	}
+	c.answerAcquire(t, res, r)
+}
+
+// choose picks among the records of one remote: what can be reused, then a pending inbound handshake, then the rest of the
+// living, then what is terminating; at random within a class.
+func (c *core) choose(remote netip.AddrPort) *record {
+	list := c.byRemote[remote]
+	if len(list) <= 1 {
+		if len(list) == 0 {
+			return nil
+		}
+		return list[0]
+	}
+	class := func(r *record) int {
+		switch r.state {
+		case StateInboundIdleDup, StateInboundDup:
+			return 0
+		case StateUnnegotiatedInbound:
+			return 1
+		case StateTerminating, StateTerminated:
+			return 3
+		}
+		return 2
+	}
+	var best []*record
+	for _, r := range list {
+		switch {
+		case len(best) == 0 || class(r) < class(best[0]):
+			best = append(best[:0], r)
+		case class(r) == class(best[0]):
+			best = append(best, r)
+		}
+	}
+	return best[c.rnd.IntN(len(best))]
+}
+
+// answerAcquire turns a result into the reply of an acquire.
+func (c *core) answerAcquire(t ticket, res result, r *record) {
+	if res == resConnected {
+		c.reply(t, res, r, nil)
+		return
+	}
+	err := &AcquireError{Remote: r.conn.Remote, State: r.state, Cause: r.err}
+	after := time.Duration(0)
+	switch res {
+	case resExists:
+		err.Reason = ErrConnectionExists
+	case resForbiddenConnection:
+		err.Reason = ErrForbiddenConnection
+	case resForbiddenOperation:
+		err.Reason = ErrForbiddenOperation
+		after = c.cfg.TimeWait
+		if due, ok := c.timers.due(r.id, timerOutboundIdle); ok {
+			after += due - c.now
+		}
+	case resTerminating:
+		err.Reason = ErrConnectionTerminating
+		after = 100 * time.Millisecond
+		if due, ok := c.timers.due(r.id, timerTimeWait); ok {
+			after = max(after, due-c.now)
+		}
+	case resSelf:
+		err.Reason = ErrSelfConnection
+	case resDisconnected:
+		err.Reason = ErrDisconnected
+	default:
+		err.Reason = ErrImpossibleState
+	}
+	if after > 0 {
+		c.reply(t, res, r, &retryError{err, after})
+		return
+	}
+	c.reply(t, res, r, err)
+}
+
+func (c *core) dialled(r *record, e event) result {
+	if r == nil || r.gone {
+		return resDisconnected // given up in the meantime; the shell closes the socket
+	}
+	if e.local == r.conn.Remote {
+		if len(c.self) < maxSelf {
+			c.self[r.conn.Remote] = struct{}{}
+		}
+		res := c.apply(r, inSelf)
+		c.answerDial(r, res)
+		return resSelf
+	}
+	if o := c.find(ConnID{e.local, r.conn.Remote}); o != nil && o != r {
+		c.mark("B3")
+		c.apply(r, inConnectFailed)
+		c.answerDial(r, resExists)
+		return resExists
+	}
+	if r.known && r.conn.Local != e.local {
+		return resExists
+	}
+	res := c.apply(r, inConnected)
+	if res != resProceed {
+		c.answerDial(r, res)
+		return res
+	}
+	r.conn.Local, r.known = e.local, true
+	r.out = e.sock
+	return res
+}
+
+func (c *core) answerDial(r *record, res result) {
+	if r.dial != 0 {
+		c.answerAcquire(r.dial, res, r)
+		r.dial = 0
+	}
+}
+
+func (c *core) dialFailed(r *record, e event) result {
+	if r == nil || r.gone {
+		return resDisconnected
+	}
+	if r.state != StateReservedOutbound {
+		// The accepted socket of the same 4-tuple has taken the record over: wait for it instead.
+		in := map[dialFailure]input{dialConnect: inConnectFailed, dialSocket: inSocketFailed, dialBusy: inTupleBusy}[e.fail]
+		res := c.apply(r, in)
+		c.handOver(r)
+		return res
+	}
+	t := r.dial
+	r.dial = 0
+	r.err = e.err
+	switch e.fail {
+	case dialSocket:
+		c.apply(r, inSocketFailed)
+		c.reply(t, resDisconnected, r, faultError(FaultInternal, time.Second,
+			&AcquireError{Reason: ErrDisconnected, Remote: r.conn.Remote, Cause: e.err}))
+		return resDisconnected
+	case dialBusy:
+		c.apply(r, inTupleBusy)
+		if o := c.choose(r.conn.Remote); o != nil {
+			c.acquireExisting(o, t)
+			return resDisconnected
+		}
+		c.lastID++
+		c.busy[c.lastID] = &busyWait{t, r.conn.Remote, e.err}
+		c.timers.set(c.lastID, timerTupleBusy, c.now+c.cfg.TupleBusy)
+		return resDisconnected
+	}
+	res := c.apply(r, inConnectFailed)
+	c.reply(t, res, r, faultError(FaultNetwork, 0, &AcquireError{Reason: ErrDisconnected, Remote: r.conn.Remote, Cause: e.err}))
+	return resDisconnected
+}
+
+// handOver makes the acquire that dialled wait for the accepted socket.
+func (c *core) handOver(r *record) {
+	if r.dial != 0 {
+		r.acquires = append(r.acquires, r.dial)
+		r.dial = 0
+		c.dirty = append(c.dirty, r)
+	}
+}
+
+func (c *core) outHandshake(r *record, e event) result {
+	if r == nil || r.gone || r.out != e.sock {
+		return resDisconnected
+	}
+	if e.outcome != handshakeOK {
+		if r.in != 0 { // only the outgoing half of a self connection has failed
+			c.handOver(r)
+			return resDisconnected
+		}
+		r.err = e.err
+		in := map[outcome]input{handshakeRefused: inOutRefused, handshakeViolation: inOutViolation, handshakeQuery: inOutQuery}[e.outcome]
+		res := c.apply(r, in)
+		c.answerDial(r, res)
+		return res
+	}
+	in := inOutUni
+	if e.flow == Duplex {
+		in = inOutDup
+	}
+	res := c.apply(r, in)
+	if res == resConnected {
+		r.negotiated(e)
+		if in == inOutDup && c.cfg.Responders {
+			// Also after SelfConn, where the reference leaves it to the accepted half, which may fail: Ticking needs its timer.
+			c.track(r)
+		}
+	}
+	c.answerDial(r, res)
+	return res
+}
+
+func (r *record) negotiated(e event) {
+	if r.handle == 0 {
+		r.handle = e.sock
+	}
+	r.inbound.shares = e.shares
+}
+
+func (c *core) accepted(e event) (result, RecordID) {
+	if c.closed {
+		return resDisconnected, 0
+	}
+	conn := ConnID{e.local, e.remote}
+	r := c.find(conn)
+	if r != nil && (r.state == StateTerminating || r.state == StateTerminated) {
+		c.apply(r, inReplaced)
+		c.mark("E5")
+		r = nil
+	}
+	if r == nil {
+		r = c.newRecord(conn)
+	}
+	_, rule := next(r.state, inAccepted)
+	if rule != nil && rule.fx&fxCloseStale != 0 {
+		// TCP does not let two sockets share a 4-tuple: the record's own must be dead.
+		c.closeSockets(r, fxCloseReset)
+		r.out, r.in, r.handle = 0, 0, 0
+	} else if r.in != 0 {
+		c.emit(effect{kind: effClose, id: r.id, conn: r.conn, sock: r.in, how: fxCloseReset})
+	}
+	res := c.apply(r, inAccepted)
+	r.conn.Local, r.known = e.local, true
+	r.in = e.sock
+	r.protected = e.protected
+	c.wakeBusy(r)
+	return res, r.id
+}
+
+// wakeBusy lets acquires whose connect found the 4-tuple taken wait for this record.
+func (c *core) wakeBusy(r *record) {
+	if len(c.busy) == 0 {
+		return
+	}
+	var ids []RecordID
+	for id, b := range c.busy {
+		if b.remote == r.conn.Remote {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		r.acquires = append(r.acquires, c.busy[id].ticket)
+		delete(c.busy, id)
+		c.timers.stop(id, timerTupleBusy)
+	}
+}
+
+func (c *core) inHandshake(r *record, e event) result {
+	if r == nil || r.gone || r.in != e.sock {
+		return resDisconnected
+	}
+	if e.outcome != handshakeOK {
+		if r.out != 0 { // only the accepted half of a self connection has failed
+			return resDisconnected
+		}
+		r.err = e.err
+		in := map[outcome]input{handshakeRefused: inInRefused, handshakeViolation: inInViolation, handshakeQuery: inInQuery}[e.outcome]
+		return c.apply(r, in)
+	}
+	in := inInUni
+	if e.flow == Duplex {
+		in = inInDup
+	}
+	if to, _ := next(r.state, in); to.counts().Inbound > r.state.counts().Inbound {
+		if limit := c.limit(r); c.counters.Inbound >= limit {
+			r.err = &Refusal{Scope: "inbound connections", Limit: limit, InUse: c.counters.Inbound, Remote: r.conn.Remote}
+			return c.apply(r, inInOverLimit)
+		}
+	}
+	res := c.apply(r, in)
+	if res == resConnected {
+		r.negotiated(e)
+		c.track(r)
+	}
+	return res
+}
+
+// limit is the inbound limit for a connection.
+func (c *core) limit(r *record) int {
+	if r.protected {
+		return c.cfg.Hard
+	}
+	return c.cfg.Hard - c.cfg.Reserve
+}
+
+// Tables J to M.
+
+func (c *core) release(r *record, e event) result {
+	if r == nil || r.gone {
+		c.mark("J1")
+		c.reply(e.ticket, resOK, r, nil)
+		return resOK
+	}
+	res := c.apply(r, inRelease)
+	switch res {
+	case resWait:
+		r.releases = append(r.releases, e.ticket)
+	case resTerminated: // pruned instead
+		c.reply(e.ticket, resOK, r, nil)
+	case resUnsupported:
+		c.reply(e.ticket, res, r, &AcquireError{Reason: ErrForbiddenOperation, Remote: r.conn.Remote, State: r.state})
+	default:
+		c.reply(e.ticket, res, r, nil)
+	}
+	return res
+}
+
+func (c *core) watch(r *record, e event) {
+	if r == nil || r.demoted() {
+		c.reply(e.ticket, resOK, r, nil)
+		return
+	}
+	r.watches = append(r.watches, e.ticket)
+}
+
+func (c *core) ended(r *record, e event) {
+	if r == nil {
+		return
+	}
+	switch e.sock {
+	case r.out:
+		r.out = 0
+		if r.in != 0 {
+			c.handOver(r)
+		}
+	case r.in:
+		r.in = 0
+	default:
+		return // a stale socket that the record has replaced
+	}
+	if e.err != nil && r.err == nil {
+		r.err = e.err
+	}
+	if r.sockets() > 0 {
+		return
+	}
+	if r.gone {
+		delete(c.records, r.id)
+		return
+	}
+	c.apply(r, inEnded)
+	if r.state == StateTerminating {
+		c.timers.set(r.id, timerTimeWait, c.now+c.cfg.TimeWait)
+		if c.cfg.TimeWait <= 0 {
+			c.timers.stop(r.id, timerTimeWait)
+			c.apply(r, inTimeWaitOver)
+		}
+	}
+	c.answerDial(r, resDisconnected)
+}
+
+func (c *core) fire() {
+	for {
+		key, ok := c.timers.pop(c.now)
+		if !ok {
+			return
+		}
+		c.fired(key)
+	}
+}
+
+var (
+	errConnectTimeout   = errors.New("connect timed out")
+	errHandshakeTimeout = errors.New("handshake timed out")
+)
+
+func (c *core) fired(key timerKey) {
+	if b := c.busy[key.id]; b != nil {
+		delete(c.busy, key.id)
+		c.reply(b.ticket, resDisconnected, nil, faultError(FaultNetwork, 0, &AcquireError{Reason: ErrDisconnected, Remote: b.remote, Cause: b.err}))
+		return
+	}
+	r := c.records[key.id]
+	if r == nil {
+		return
+	}
+	switch key.kind {
+	case timerConnect:
+		r.err = errConnectTimeout
+		c.apply(r, inConnectFailed)
+		c.answerDial(r, resDisconnected)
+	case timerHandshake:
+		r.err = errHandshakeTimeout
+		in := inInViolation
+		if r.state == StateUnnegotiatedOutbound {
+			in = inOutViolation
+		}
+		c.apply(r, in)
+		c.answerDial(r, resDisconnected)
+	case timerOutboundIdle:
+		c.apply(r, inOutIdleExpired)
+	case timerTimeWait:
+		c.apply(r, inTimeWaitOver)
+	case timerRemoteIdle:
+		c.remoteIdleFired(r)
+	case timerMaturity:
+		c.matured(r)
+	}
+}
+
+func (c *core) shutdown() {
+	c.closed = true
+	for _, r := range c.sorted() {
+		if r.gone {
+			continue
+		}
+		r.err = cmp.Or(r.err, ErrClosed)
+		c.apply(r, inShutdown)
+		if r.state == StateTerminated && r.sockets() == 0 {
+			c.forget(r)
+		}
+	}
+	ids := make([]RecordID, 0, len(c.busy))
+	for id := range c.busy {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		b := c.busy[id]
+		delete(c.busy, id)
+		c.timers.stop(id, timerTupleBusy)
+		c.reply(b.ticket, resDisconnected, nil, &AcquireError{Reason: ErrClosed, Remote: b.remote})
+	}
+}
+
+// sorted returns all records by age.
+func (c *core) sorted() []*record {
+	all := make([]*record, 0, len(c.records))
+	for _, r := range c.records {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *record) int { return cmp.Compare(a.id, b.id) })
+	return all
+}
