@@ -1,0 +1,112 @@
+package governor
+
+// Connecting and closing (governor §3.3, rules 14 and 15). Nothing limits how many connect at once but the deficit itself.
+
+func (c *Core) establishedBelowBig() verdict {
+	return c.establishedBelowOf(c.targets.EstablishedBigLedger, bigKind, kindBig)
+}
+
+// establishedBelow connects to peers that are neither local roots nor big ledger peers; local roots count as established
+// all the same.
+func (c *Core) establishedBelow() verdict {
+	return c.establishedBelowOf(c.targets.Established, ordinary, kindOther)
+}
+
+func (c *Core) establishedBelowOf(target int, counted []kind, from kind) verdict {
+	actual := c.sum(counted).established
+	deficit := target - actual - c.count(counted, connecting)
+	if deficit <= 0 {
+		return skip
+	}
+	if c.n[from][coldReady] == 0 {
+		return skipUntil(c.waiting(from, coldWait))
+	}
+	picked, total := c.pick(PickColdToWarm, deficit, []kind{from}, coldReady)
+	c.connect("PromoteCold"+suffix(from), target, actual, total, picked)
+	return did
+}
+
+// establishedBelowLocal connects to local roots of groups below their warm valency, whatever the overall target.
+func (c *Core) establishedBelowLocal() verdict {
+	until, acted := Never, false
+	for i := range c.groups {
+		g := &c.groups[i]
+		deficit := g.Warm - g.established() - g.n[connecting]
+		if deficit <= 0 {
+			continue
+		}
+		if g.n[coldReady] == 0 {
+			until = min(until, c.groupWaiting(g, coldWait))
+			continue
+		}
+		picked, total := c.pickMembers(PickColdToWarm, deficit, g, coldReady)
+		c.connect("PromoteColdLocalPeers", g.Warm, g.established(), total, picked)
+		acted = true
+	}
+	if acted {
+		return did
+	}
+	return skipUntil(until)
+}
+
+func (c *Core) connect(name string, target, actual, candidates int, picked []*peer) {
+	c.trace(name, target, actual, candidates, "", addresses(picked)...)
+	for _, p := range picked {
+		c.touch(p, target, actual, candidates)
+		o := ConnectOptions{InitiatorOnly: c.cfg.InitiatorOnly, BigLedger: p.class == classBig}
+		if p.group >= 0 {
+			g := &c.groups[p.group]
+			o.InitiatorOnly = o.InitiatorOnly || g.InitiatorOnly
+			o.InboundOnly, o.Trustable = g.InboundOnly, g.Trustable
+		}
+		p.seen = Cold
+		c.move(p, connecting, 0)
+		c.order(Connect, p, o)
+	}
+}
+
+// establishedAboveBig closes warm big ledger peers above the target. Like the reference it subtracts the promotions and
+// demotions of all warm peers, so it may order fewer than it could, never more.
+func (c *Core) establishedAboveBig() verdict {
+	s := c.sum(bigKind)
+	if s.established <= c.targets.EstablishedBigLedger || c.count(bigKind, warmReady, warmWait) == 0 {
+		return skip
+	}
+	n := min(s.established-c.targets.EstablishedBigLedger, s.established-s.active)
+	for k := range c.n {
+		n -= c.n[k][closing] + c.n[k][activating]
+	}
+	return c.closeWarm("DemoteWarmBigLedgerPeers", n-c.n[kindBig][cooling], c.targets.EstablishedBigLedger, s.established, kindBig)
+}
+
+// establishedAbove closes warm peers above the target, never local roots.
+func (c *Core) establishedAbove() verdict {
+	s := c.sum(ordinary)
+	if s.established <= c.targets.Established || c.count(otherKind, warmReady, warmWait) == 0 {
+		return skip
+	}
+	local := c.tot[kindLocal]
+	n := min(s.established-c.targets.Established, s.established-(local.established-local.active)-s.active) -
+		c.count(ordinary, closing, activating, cooling)
+	return c.closeWarm("DemoteWarmPeers", n, c.targets.Established, s.established, kindOther)
+}
+
+func (c *Core) closeWarm(name string, n, target, actual int, from kind) verdict {
+	if n <= 0 {
+		return skip
+	}
+	picked, total := c.pick(PickWarmToCold, n, []kind{from}, warmReady, warmWait)
+	c.trace(name, target, actual, total, "", addresses(picked)...)
+	for _, p := range picked {
+		c.touch(p, target, actual, total)
+		c.close(p)
+	}
+	return did
+}
+
+func suffix(k kind) string {
+	if k == kindBig {
+		return "BigLedgerPeers"
+	}
+	return "Peers"
+}

@@ -1,0 +1,325 @@
+package governor
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Results of orders (governor §3.5). They are applied to the state as it is now: meanwhile the peer may have been
+// forgotten, demoted or reclassified, so every result looks again before it does anything.
+
+// maxRetries is how many failures in a row a peer survives; the next one makes it forgotten (governor §3.5).
+const maxRetries = 5
+
+// orderFinished applies the first result that waits.
+func (c *Core) orderFinished() verdict {
+	if len(c.inbox) == 0 {
+		return skip
+	}
+	ev := c.inbox[0]
+	c.inbox = append(c.inbox[:0], c.inbox[1:]...)
+	switch e := ev.(type) {
+	case Connected:
+		c.connected(e)
+	case Activated:
+		c.activated(e)
+	case Deactivated:
+		c.deactivated(e)
+	case Disconnected:
+		c.disconnected(e)
+	case Answered:
+		c.sharing.answered(c, e)
+	case RootsAnswered:
+		c.rootsAnswered(e)
+	case InboundListed:
+		c.inboundListed(e)
+	case SnapshotVerified:
+		c.tell("VerifyPeerSnapshot", map[bool]string{true: "verified", false: "not verified"}[e.OK])
+	}
+	return did
+}
+
+// running finds the peer of a result if the order still runs. Job 0 stands for the running order, whichever it is.
+func (c *Core) running(a netip.AddrPort, job uint32, in place) *peer {
+	p := c.find(a)
+	if p == nil || p.place != in || p.has(pausing) || job != 0 && job != p.job {
+		return nil
+	}
+	return p
+}
+
+// connected: cold → warm. Success does not reset the fail count: only 120 s of being hot do.
+func (c *Core) connected(e Connected) {
+	p := c.running(e.Peer, e.Job, connecting)
+	if p == nil {
+		if q := c.find(e.Peer); e.Failure == nil && (q == nil || !q.place.established()) {
+			c.out.Effects = append(c.out.Effects, Effect{Kind: Disconnect, Peer: e.Peer}) // nobody wants this connection any more
+		}
+		return
+	}
+	big := p.class == classBig
+	target, ks := c.targets.Established, ordinary
+	if big {
+		target, ks = c.targets.EstablishedBigLedger, bigKind
+	}
+	c.touch(p, target, c.sum(ks).established, -1)
+	if e.Failure != nil {
+		i := len(c.out.Trace)
+		c.trace(named(big, "PromoteCold", "Failed"), target, c.sum(ks).established, -1, e.Failure.text(), p.addr)
+		c.out.Trace[i].Delay = c.failed(p, e.Failure, func(fails int) time.Duration {
+			return c.cfg.Timing.Backoff<<min(fails-1, 5) + c.fuzz(c.cfg.Timing.BackoffFuzz)
+		})
+		return
+	}
+	p.clear(tepid)
+	p.set(everConnected)
+	p.sharing = answerOf(e.Shares)
+	if !p.has(sawUp) {
+		p.seen = Warm
+	}
+	c.move(p, warmReady, 0)
+	c.salt.update(p)
+	c.alive(p)
+	c.trace(named(big, "PromoteCold", "Done"), target, c.sum(ks).established, -1, "", p.addr)
+	if p.has(condemned) {
+		c.close(p)
+	} else if p.seen != Warm {
+		c.changed = append(c.changed, change{p.id, c.cfg.Timing.ErrorDelay, nil})
+	}
+}
+
+// activated: warm → hot. A failure is acted on after a pause, so that a peer which fails at once does not make us busy.
+func (c *Core) activated(e Activated) {
+	p := c.running(e.Peer, e.Job, activating)
+	if p == nil {
+		if q := c.find(e.Peer); q == nil || !q.place.active() {
+			c.tell("PromoteWarmAborted", "", e.Peer)
+		}
+		return
+	}
+	if f := e.Failure; f != nil {
+		if f.RetryAfter > 0 && p.seen == Warm {
+			c.move(p, warmWait, c.now+f.RetryAfter)
+			return
+		}
+		c.pause(p, c.cfg.Timing.ActivationPause, f)
+		return
+	}
+	big := p.class == classBig
+	target, ks := c.targets.Active, ordinary
+	if big {
+		target, ks = c.targets.ActiveBigLedger, bigKind // [REF-BUG] the reference reports the other target
+	}
+	if !p.has(sawUp) {
+		p.seen = Hot
+	}
+	c.touch(p, target, c.sum(ks).active, -1)
+	c.move(p, hot, 0)
+	if p.fails > 0 {
+		c.clearFails.set(p.id, c.now+c.cfg.Timing.FailClear)
+	}
+	c.trace(named(big, "PromoteWarm", "Done"), target, c.sum(ks).active, -1, "", p.addr)
+	if p.seen != Hot {
+		c.changed = append(c.changed, change{p.id, -1, nil})
+	}
+}
+
+// deactivated: hot → warm. Success does not mean warm: when the remote held the agency until the time-out the connection was
+// closed, and Watch said so before (governor §3.5). Neither way is a failure of the peer.
+func (c *Core) deactivated(e Deactivated) {
+	p := c.running(e.Peer, e.Job, deactivating)
+	if p == nil {
+		return
+	}
+	switch {
+	case p.seen == Cold:
+		c.demotedHot(p)
+	case e.Failure != nil || p.seen == Cooling:
+		c.pause(p, c.cfg.Timing.TrueCold, e.Failure)
+	default:
+		p.seen = Warm
+		c.demotedHot(p)
+	}
+}
+
+// demotedHot ends a deactivation that worked, or that ended the connection.
+func (c *Core) demotedHot(p *peer) {
+	big := p.class == classBig
+	target, ks := c.targets.Active, ordinary
+	if big {
+		target, ks = c.targets.ActiveBigLedger, bigKind
+	}
+	p.set(tepid)
+	c.touch(p, target, c.sum(ks).active, -1)
+	addr, note := p.addr, ""
+	if p.seen == Cold {
+		note = "connection closed"
+		c.chill(p, 0)
+	} else {
+		c.move(p, warmReady, 0)
+		if p.has(condemned) {
+			c.close(p)
+		}
+	}
+	c.trace(named(big, "DemoteHot", "Done"), target, c.sum(ks).active, -1, note, addr)
+}
+
+// disconnected: warm → cold. Neither a graceful nor a failed one counts a failure or sets a delay.
+func (c *Core) disconnected(e Disconnected) {
+	p := c.running(e.Peer, e.Job, closing)
+	if p == nil {
+		return
+	}
+	if e.Failure != nil && p.seen != Cold {
+		c.pause(p, c.cfg.Timing.TrueCold, e.Failure)
+		return
+	}
+	c.demotedWarm(p)
+}
+
+// demotedWarm ends a closing: the connection is really gone.
+func (c *Core) demotedWarm(p *peer) {
+	big := p.class == classBig
+	target, ks := c.targets.Established, ordinary
+	if big {
+		target, ks = c.targets.EstablishedBigLedger, bigKind // [REF-BUG] the reference reports the other target
+	}
+	c.touch(p, target, c.sum(ks).established, -1)
+	addr := p.addr
+	c.chill(p, 0)
+	c.trace(named(big, "DemoteWarm", "Done"), target, c.sum(ks).established, -1, "", addr)
+}
+
+// pause leaves the peer in progress for a while.
+func (c *Core) pause(p *peer, d time.Duration, why *Failure) {
+	p.set(pausing)
+	c.pauses.set(p.id, c.now+d)
+	c.pauseCause[p.id] = why
+}
+
+// pauseOver decides what becomes of a peer whose order failed.
+func (c *Core) pauseOver(p *peer) {
+	why := c.pauseCause[p.id]
+	p.clear(pausing)
+	delete(c.pauseCause, p.id)
+	big := p.class == classBig
+	switch p.place {
+	case activating:
+		target, actual := c.targets.Active, c.sum(ordinary).active
+		if big {
+			target, actual = c.targets.ActiveBigLedger, c.sum(bigKind).active
+		}
+		if p.seen >= Warm { // the connection outlived the failure: do not leave it behind
+			c.out.Effects = append(c.out.Effects, Effect{Kind: Disconnect, Peer: p.addr})
+			p.seen = Cold
+		}
+		c.touch(p, target, actual, -1)
+		i := len(c.out.Trace)
+		c.trace(named(big, "PromoteWarm", "Failed"), target, actual, -1, why.text(), p.addr)
+		c.out.Trace[i].Delay = c.failed(p, why, func(int) time.Duration {
+			return c.cfg.Timing.ErrorDelay + c.fuzz(c.cfg.Timing.BackoffFuzz)
+		})
+	case closing, deactivating:
+		// The connection never went away. The peer stays established, and if it is cooling, the next look at its status
+		// (governor §3.6) finds out; nothing waits for it any more.
+		from, what := warmReady, "DemoteWarm"
+		if p.place == deactivating {
+			from, what = hot, "DemoteHot"
+		}
+		name := what + "Failed.CoolingToColdTimeout"
+		if big {
+			name = what + "BigLedgerPeerFailed.CoolingToColdTimeout"
+		}
+		c.tell(name, why.text(), p.addr)
+		c.move(p, from, 0)
+		if p.has(condemned) {
+			c.close(p)
+			return
+		}
+		c.changed = append(c.changed, change{p.id, -1, nil})
+	}
+}
+
+// failed counts a failure against a peer, makes it cold, and returns the delay until it may be tried again. delay gets the fail
+// count after this failure, at least 1. The peer may be gone afterwards.
+func (c *Core) failed(p *peer, why *Failure, delay func(fails int) time.Duration) time.Duration {
+	switch {
+	case p.has(condemned):
+		c.chill(p, 0)
+		return 0
+	case why != nil && why.RetryAfter > 0:
+		// Not a failure at all: the address or our limits are busy. The forgiving timer runs on.
+		c.chill(p, c.now+why.RetryAfter)
+		return why.RetryAfter
+	case why.ours():
+		d := delay(max(1, int(p.fails)))
+		c.chill(p, c.now+d)
+		return d
+	case why.proof():
+		p.seen = Cold
+		c.move(p, coldReady, 0)
+		c.punish(p, why.text())
+		return 0
+	}
+	addr := p.addr
+	c.clearFails.drop(p.id)
+	if d, out := c.outageFailure(p); out {
+		c.chill(p, c.now+d)
+		return d
+	}
+	d := delay(int(min(p.fails, maxRetries)) + 1)
+	if p.fails >= maxRetries && !p.protected() {
+		if !c.suspected(p) {
+			c.tell("ForgetColdPeers", "failed too often", p.addr)
+			c.move(p, coldReady, 0)
+			c.forget(p)
+			return 0
+		}
+		// Whose fault it was shows at the next sign of life of anybody else (outage.go).
+		p.set(unblamed)
+	} else if p.fails < 1<<16-1 {
+		p.fails++
+	}
+	c.salt.update(p)
+	c.chill(p, c.now+d)
+	c.outageCheck(scopeOf(addr))
+	return d
+}
+
+// chill makes a peer cold, waiting until due if that is later than now. Peers to be got rid of are forgotten on the way.
+func (c *Core) chill(p *peer, due time.Duration) {
+	p.seen = Cold
+	due = max(due, c.dueOf(p))
+	if p.has(condemned) {
+		p.clear(condemned)
+		if p.class != classLocal {
+			c.move(p, coldReady, 0)
+			c.forget(p)
+			return
+		}
+		if p.fails < 1<<16-1 { // a local root is never banned, only backed off
+			p.fails++
+		}
+		c.salt.update(p)
+		due = max(due, c.now+c.cfg.Timing.Backoff<<min(p.fails-1, 5)+c.fuzz(c.cfg.Timing.BackoffFuzz))
+	}
+	if due > c.now {
+		c.move(p, coldWait, due)
+	} else {
+		c.move(p, coldReady, 0)
+	}
+}
+
+// close orders a warm or hot peer to be disconnected.
+func (c *Core) close(p *peer) {
+	c.move(p, closing, 0)
+	c.order(Disconnect, p, ConnectOptions{})
+}
+
+// named is the name of a trace for ordinary and for big ledger peers.
+func named(big bool, what, how string) string {
+	if big {
+		return what + "BigLedgerPeer" + how
+	}
+	return what + how
+}

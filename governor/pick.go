@@ -1,0 +1,123 @@
+package governor
+
+import "net/netip"
+
+// pick asks the policy for at most n of the peers in the given places of some kinds. It returns how many candidates there were.
+func (c *Core) pick(what PickKind, n int, ks []kind, ps ...place) ([]*peer, int) {
+	c.from = c.from[:0]
+	for _, k := range ks {
+		for _, cl := range classesOf[k] {
+			for _, p := range ps {
+				if ids := c.buckets[cl][p].ids; len(ids) > 0 {
+					c.from = append(c.from, ids)
+				}
+			}
+		}
+	}
+	return c.choose(what, n)
+}
+
+// choose asks the policy for at most n of the peers in c.from, and checks the answer: not empty, at most n, candidates only, none
+// twice. A policy that breaks this is reported, and a uniform pick is taken instead: an empty pick would leave us stuck.
+func (c *Core) choose(what PickKind, n int) ([]*peer, int) {
+	total := 0
+	for _, ids := range c.from {
+		total += len(ids)
+	}
+	n = min(n, total)
+	if n <= 0 {
+		return nil, total
+	}
+	show := c.cfg.Limits.Candidates + 4*n
+	if s, ok := c.cfg.Policy.(Sampler); ok {
+		if show = s.Sample(what, n); show <= 0 {
+			show = total
+		}
+	}
+	c.sample(max(n, show), total)
+	picks := c.cfg.Policy.Pick(what, c.candidates, n, c.rnd)
+	if peers, ok := c.checked(picks, n); ok {
+		return peers, total
+	}
+	c.trace("PolicyViolation", n, len(picks), total, what.String())
+	uniform := SimplePolicy{}.Pick(PickColdToWarm, c.candidates, n, c.rnd)
+	peers, _ := c.checked(uniform, n)
+	return peers, total
+}
+
+func (c *Core) checked(picks []netip.AddrPort, n int) ([]*peer, bool) {
+	if len(picks) == 0 || len(picks) > n {
+		return nil, false
+	}
+	// The shown candidates carry a mark while the picks are looked at; it is taken off with every pick.
+	for i := range c.candidates {
+		c.at(c.candidates[i].id).set(shown)
+	}
+	peers := make([]*peer, 0, len(picks))
+	for _, a := range picks {
+		if p := c.find(a); p != nil && p.has(shown) {
+			p.clear(shown)
+			peers = append(peers, p)
+		}
+	}
+	for i := range c.candidates {
+		c.at(c.candidates[i].id).clear(shown)
+	}
+	return peers, len(peers) == len(picks)
+}
+
+// sample fills c.candidates with m of the total peers in c.from, drawn uniformly.
+func (c *Core) sample(m, total int) {
+	c.candidates = c.candidates[:0]
+	if m >= total {
+		for _, ids := range c.from {
+			for _, id := range ids {
+				c.candidates = append(c.candidates, c.candidate(c.at(id)))
+			}
+		}
+		return
+	}
+	// Floyd's algorithm: m draws, whatever the total.
+	clear(c.drawn)
+	for j := total - m; j < total; j++ {
+		i := c.rnd.IntN(j + 1)
+		if m > 1 {
+			if _, twice := c.drawn[i]; twice {
+				i = j
+			}
+			c.drawn[i] = struct{}{}
+		}
+		c.candidates = append(c.candidates, c.candidate(c.at(c.nth(i))))
+	}
+}
+
+func (c *Core) nth(i int) uint32 {
+	for _, ids := range c.from {
+		if i < len(ids) {
+			return ids[i]
+		}
+		i -= len(ids)
+	}
+	return 0
+}
+
+// candidate is what a policy gets to know about a peer.
+func (c *Core) candidate(p *peer) Candidate {
+	src := p.source
+	if p.class != classPlain {
+		src = Source(p.class) // the root sources come first and in the order of the classes
+	}
+	cand := Candidate{Peer: p.addr, Source: src, Fails: int(p.fails), Tepid: p.has(tepid), RTT: microseconds(p.rtt),
+		Age: c.now - p.since, Prefix: c.prefix(p.addr), Reports: int(p.score), id: p.id}
+	if w := c.prefixes[cand.Prefix]; w != nil {
+		cand.PrefixEstablished, cand.PrefixActive = w.established, w.active
+	}
+	if p.place.established() {
+		c.boards.fill(&cand)
+		cand.Score = cand.FetchedBytes
+		if c.deadlineMode() {
+			cand.Score = int64(cand.Announced + cand.Fetched)
+		}
+	}
+	return cand
+}

@@ -1,0 +1,374 @@
+package governor
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+)
+
+// Core is the governor without clock, goroutine or I/O: the state of governor §1.2, and Step. It is not safe for concurrent use.
+type Core struct {
+	cfg      Config
+	now      time.Duration
+	out      Output
+	deciding Decision
+	taken    [DecisionNone + 1]uint64 // decisions taken, by rule
+	lastJob  uint32
+	pcg      *rand.PCG
+	rnd      *rand.Rand
+
+	table
+	buckets [classes][places]bucket
+	n       [kinds][places]int
+	tot     [kinds]tally
+	known   [classes]int
+	groups  []group
+	applied []LocalRootGroup // local roots as they are in force
+	trusted int              // local roots in trustable groups
+
+	// What was asked for and what is in force; the rules of governor §3.2 carry the one to the other.
+	offered, targets  Targets
+	localOffered      []LocalRootGroup
+	localDirty        bool // applied may be out of date
+	settings          RootSettings
+	snapshot          RootSettings // whose snapshot point was last seen
+	useBootstrap      bool
+	bootstrapEmpty    bool
+	liveTooOld        bool
+	tooOld            bool
+	bulkSync          bool
+	onlyTrusted       bool // hasOnlyBootstrapPeers (governor §1.2)
+	bootstrapDeadline time.Duration
+	outboundTrusted   bool
+	fatal             bool
+
+	inbox    []Event // results of orders, in order of arrival
+	changed  []change
+	restored []StoredPeer
+
+	roots      [2]rootRequest // 0 roots, 1 big ledger peers
+	sharing    sharing
+	salt       saltedTop
+	churning   churning
+	boards     Boards
+	bans       banList
+	outage     [2]outage // by scope: 0 public addresses, 1 private ones
+	clearFails queue     // when failures are forgiven
+	pauses     queue     // failed orders that wait: see pausing
+	pauseCause map[uint32]*Failure
+	prefixes   map[netip.Prefix]*crowd
+	tellers    tellers
+
+	// Scratch.
+	candidates []Candidate
+	from       [][]uint32
+	drawn      map[int]struct{}
+}
+
+// tally counts the peers of one kind.
+type tally struct{ known, established, active int }
+
+// crowd counts the peers of one prefix. Entries exist while a count is not zero.
+type crowd struct{ known, established, active int }
+
+// change is a report of Watch that waits for its rule.
+type change struct {
+	id    uint32
+	delay time.Duration // repromote delay, negative none
+	cause *Failure
+}
+
+// NewCore returns a core at time zero, which knows nobody. The ledger state is taken to be too old, bootstrap peers are off and
+// all targets are zero until the first Step (governor §1.2). It fails if the targets are out of order.
+func NewCore(cfg Config) (*Core, error) {
+	cfg = cfg.filled()
+	for _, t := range []Targets{cfg.Targets, cfg.SyncTargets} {
+		if !t.sane() {
+			return nil, t.Validate(Limits{Known: t.Known + t.KnownBigLedger, Established: t.Established + t.EstablishedBigLedger,
+				Active: t.Active + t.ActiveBigLedger})
+		}
+	}
+	c := &Core{
+		cfg: cfg, pcg: rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15), table: newTable(), tooOld: true, liveTooOld: true,
+		bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*crowd{},
+		tellers: newTellers(), sharing: newSharing(), salt: newSaltedTop(), boards: NewBoards(), bans: newBanList(),
+		drawn: map[int]struct{}{}, deciding: DecisionNone,
+	}
+	c.rnd = rand.New(c.pcg)
+	for i := range c.outage {
+		c.outage[i] = newOutage()
+	}
+	return c, nil
+}
+
+// Step takes an event at a time, takes all decisions that follow, one after the other, and returns the orders. Time never goes
+// back; an earlier now counts as the present. A step costs O(log known) for each decision.
+func (c *Core) Step(ev Event, now time.Duration) Output {
+	c.now = max(c.now, now)
+	c.out = Output{Effects: c.out.Effects[:0], Trace: c.out.Trace[:0], Wake: Never}
+	if c.fatal {
+		return c.out
+	}
+	c.deciding = DecisionNone
+	c.turnDue()
+	c.take(ev)
+	for taken := 0; c.decide(); taken++ {
+		if c.fatal || taken >= c.cfg.Limits.Decisions {
+			c.out.Wake = c.now
+			break
+		}
+	}
+	c.outboundState()
+	return c.out
+}
+
+// take enters an event into the state, for the rules to find.
+func (c *Core) take(ev Event) {
+	switch e := ev.(type) {
+	case TargetsSet:
+		c.setTargets(e)
+	case LocalRootsSet:
+		c.localOffered, c.localDirty = cloneGroups(e.Groups), true
+	case SettingsSet:
+		c.settings = e.Settings
+	case LedgerSet:
+		c.liveTooOld, c.bulkSync = e.TooOld, e.BulkSync
+	case StatusSeen:
+		c.statusSeen(e)
+	case Connected, Activated, Deactivated, Disconnected, Answered, RootsAnswered, InboundListed, SnapshotVerified:
+		c.inbox = append(c.inbox, ev)
+	case Reported:
+		c.reported(e)
+	case Measured:
+		if p := c.find(e.Peer); p != nil {
+			p.rtt = uint32(min(e.RTT.Microseconds(), 1<<32-1))
+			c.alive(p)
+		}
+	case MetricsSeen:
+		c.metricsSeen(e)
+	case Restored:
+		c.restored = append(c.restored, e.Peers...)
+		c.restored = c.restored[:min(len(c.restored), maxStored)]
+	}
+}
+
+// turnDue moves the due entries of the time queues (governor §3.1).
+func (c *Core) turnDue() {
+	for cl := range c.buckets {
+		for _, w := range [...]struct{ from, to place }{{coldWait, coldReady}, {warmWait, warmReady}} {
+			b := &c.buckets[cl][w.from]
+			for len(b.ids) > 0 && b.due[0] <= c.now {
+				c.move(c.at(b.ids[0]), w.to, 0)
+			}
+		}
+	}
+	for id, ok := c.clearFails.due(c.now); ok; id, ok = c.clearFails.due(c.now) {
+		p := c.at(id)
+		p.fails = 0
+		c.salt.update(p)
+	}
+	for id, ok := c.pauses.due(c.now); ok; id, ok = c.pauses.due(c.now) {
+		c.deciding = OrderFinished
+		c.pauseOver(c.at(id))
+		c.deciding = DecisionNone
+	}
+	c.sharing.turnDue(c)
+}
+
+// nextTimer is the earliest of the timers that nothing but time can bring forward. The clearing of fail counts is not among
+// them: it is done when something else happens (governor §3.5).
+func (c *Core) nextTimer() time.Duration {
+	return min(c.pauses.next(), c.sharing.nextPhase(), c.bootstrapDeadline)
+}
+
+// waiting is the earliest due time of the peers of a kind that wait in w.
+func (c *Core) waiting(k kind, w place) time.Duration {
+	t := Never
+	for _, cl := range classesOf[k] {
+		if b := &c.buckets[cl][w]; len(b.ids) > 0 {
+			t = min(t, b.due[0])
+		}
+	}
+	return t
+}
+
+// dueOf is when a waiting peer stops waiting, 0 if it does not wait.
+func (c *Core) dueOf(p *peer) time.Duration {
+	if !timed(p.place) {
+		return 0
+	}
+	return c.buckets[p.class][p.place].due[c.pos[p.id]]
+}
+
+// count sums places over kinds.
+func (c *Core) count(ks []kind, ps ...place) int {
+	n := 0
+	for _, k := range ks {
+		for _, p := range ps {
+			n += c.n[k][p]
+		}
+	}
+	return n
+}
+
+var (
+	bigKind   = []kind{kindBig}
+	ordinary  = []kind{kindOther, kindLocal} // all but big ledger peers: what Known, Established and Active count
+	otherKind = []kind{kindOther}
+)
+
+func (c *Core) sum(ks []kind) tally {
+	var s tally
+	for _, k := range ks {
+		t := c.tot[k]
+		s.known, s.established, s.active = s.known+t.known, s.established+t.established, s.active+t.active
+	}
+	return s
+}
+
+// rootPeers is what the root target counts: local ∪ public ∪ bootstrap ∪ ledger ∪ big ledger peers (governor §1.3).
+func (c *Core) rootPeers() int { return c.table.count - c.known[classPlain] }
+
+// move is the only way a peer gets from one place to another. due is for the places where peers wait.
+func (c *Core) move(p *peer, to place, due time.Duration) {
+	from := p.place
+	c.leave(p)
+	p.place = to
+	c.enter(p, due)
+	if a, b := from.temperature(), to.temperature(); a != b {
+		t := c.tell("StatusChanged", a.String()+" to "+b.String(), p.addr)
+		if a == Hot {
+			t.Delay = c.now - p.since // hot duration
+		}
+		p.since = c.now
+	}
+	if to.established() != from.established() || (to == cooling) != (from == cooling) {
+		c.sharing.update(c, p)
+	}
+	if p.has(pausing) {
+		p.clear(pausing)
+		c.pauses.drop(p.id)
+		delete(c.pauseCause, p.id)
+	}
+}
+
+// reclass moves a peer from one root set to another.
+func (c *Core) reclass(p *peer, cl class) {
+	due := c.dueOf(p)
+	c.leave(p)
+	p.class = cl
+	c.enter(p, due)
+}
+
+func (c *Core) leave(p *peer) {
+	c.book(p, -1)
+	c.buckets[p.class][p.place].remove(&c.table, p.id, timed(p.place))
+}
+func (c *Core) enter(p *peer, due time.Duration) {
+	c.book(p, 1)
+	c.buckets[p.class][p.place].add(&c.table, p.id, due, timed(p.place))
+}
+
+// book keeps every count.
+func (c *Core) book(p *peer, d int) {
+	k := p.kind()
+	c.n[k][p.place] += d
+	c.known[p.class] += d
+	t := &c.tot[k]
+	t.known += d
+	est, act := p.place.established(), p.place.active()
+	if est && p.place != cooling {
+		c.outage[scopeOf(p.addr)].live += d
+	}
+	if est {
+		t.established += d
+	}
+	if act {
+		t.active += d
+	}
+	if p.group >= 0 {
+		c.groups[p.group].n[p.place] += d
+	}
+	if counted := c.cfg.Diversity.PerPrefix > 0; counted || est {
+		pre := c.prefix(p.addr)
+		w := c.prefixes[pre]
+		if w == nil {
+			w = new(crowd)
+			c.prefixes[pre] = w
+		}
+		if counted {
+			w.known += d
+		}
+		if est {
+			w.established += d
+		}
+		if act {
+			w.active += d
+		}
+		if *w == (crowd{}) {
+			delete(c.prefixes, pre)
+		}
+	}
+}
+
+func (c *Core) prefix(a netip.AddrPort) netip.Prefix {
+	bits := c.cfg.Diversity.V6Bits
+	addr := a.Addr().Unmap()
+	if addr.Is4() {
+		bits = c.cfg.Diversity.V4Bits
+	}
+	p, _ := addr.Prefix(bits)
+	return p
+}
+
+// learn adds a peer to the known set; the caller has made sure that it is not there.
+func (c *Core) learn(a netip.AddrPort, cl class, src Source, adv answer) *peer {
+	p := c.insert(a)
+	p.class, p.source, p.advertise, p.since = cl, src, adv, c.now
+	c.enter(p, 0)
+	return p
+}
+
+// forget removes a cold peer from the known set and from all root sets.
+func (c *Core) forget(p *peer) {
+	c.leave(p)
+	c.salt.drop(p)
+	c.clearFails.drop(p.id)
+	c.pauses.drop(p.id)
+	delete(c.pauseCause, p.id)
+	c.sharing.drop(p)
+	c.tellers.drop(p.teller)
+	c.table.remove(p)
+}
+
+// touch notes the decision that touched a peer, for Explain.
+func (c *Core) touch(p *peer, target, actual, candidates int) {
+	p.last = inputs{c.now, int32(target), int32(actual), int32(candidates), c.deciding}
+}
+
+// order starts an order for a peer.
+func (c *Core) order(k EffectKind, p *peer, o ConnectOptions) {
+	p.job = c.newJob()
+	p.clear(sawUp)
+	c.out.Effects = append(c.out.Effects, Effect{Kind: k, Job: p.job, Peer: p.addr, Options: o})
+}
+
+// newJob never returns 0, which means that nobody waits.
+func (c *Core) newJob() uint32 {
+	c.lastJob++
+	if c.lastJob == 0 {
+		c.lastJob = 1
+	}
+	return c.lastJob
+}
+
+// uniform draws from [a, b).
+func (c *Core) uniform(a, b time.Duration) time.Duration {
+	if b <= a {
+		return a
+	}
+	return a + time.Duration(c.rnd.Int64N(int64(b-a)))
+}
+
+// fuzz draws from ± d.
+func (c *Core) fuzz(d time.Duration) time.Duration { return c.uniform(-d, d) }
