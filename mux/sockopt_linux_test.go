@@ -1,0 +1,50 @@
+package mux
+
+import (
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// wrapped is a bearer that runs on another one, as TLS does.
+type wrapped struct{ net.Conn }
+
+func (w wrapped) NetConn() net.Conn { return w.Conn }
+
+// TestNotSentLowat reads the option back from the socket.
+func TestNotSentLowat(t *testing.T) {
+	get := func(c net.Conn) (v int) {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			v, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpNotSentLowat)
+		}))
+		require.NoError(t, err)
+		return v
+	}
+	for _, c := range []struct {
+		name      string
+		set, want int
+	}{{"default", 0, 131_072}, {"16 KiB", 16 << 10, 16 << 10}, {"left alone", -1, 0}} {
+		for _, layered := range []bool{false, true} {
+			x, _ := tcpPair(t)
+			bearer := x
+			if layered {
+				bearer = wrapped{x}
+			}
+			untouched := get(x)
+			m := New(bearer, Config{NotSentLowat: c.set})
+			if c.set < 0 {
+				require.Equal(t, untouched, get(x), c.name)
+			} else {
+				require.Equal(t, c.want, get(x), c.name)
+			}
+			require.NoError(t, m.Close())
+		}
+	}
+	x, _ := unixPair(t) // has no such option, and works
+	m := New(x, Config{})
+	require.NoError(t, m.Close())
+}
