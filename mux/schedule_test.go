@@ -274,19 +274,21 @@ func TestEgressInterval(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		synctest.Wait()
-		require.Len(t, c.writes, 3)
+		writes := c.take()
+		require.Len(t, writes, 3)
 		for i, size := range []int{HeaderSize + 10, HeaderSize + 90, HeaderSize + 90} {
-			require.Equal(t, time.Duration(i)*93*time.Millisecond, c.writes[i].at)
-			require.Len(t, c.writes[i].bytes, size)
+			require.Equal(t, time.Duration(i)*93*time.Millisecond, writes[i].at)
+			require.Len(t, writes[i].bytes, size)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		c.writes = nil
+		require.Len(t, c.take(), 1, "the rest of the above")
 		require.NoError(t, s.Send(t.Context(), make([]byte, 262_000))) // more than one batch
 		synctest.Wait()
 		total := 0
-		for _, w := range c.writes {
-			require.Equal(t, c.writes[0].at, w.at)
+		writes = c.take()
+		for _, w := range writes {
+			require.Equal(t, writes[0].at, w.at)
 			total += len(w.bytes)
 		}
 		require.Greater(t, total, 262_000)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,7 +128,17 @@ func TestSDUReadWriteErrors(t *testing.T) {
 type capture struct {
 	*memConn
 	clock  func() time.Duration
+	mu     sync.Mutex
 	writes []captured
+}
+
+// take returns what has been written since it was last called.
+func (c *capture) take() []captured {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.writes
+	c.writes = nil
+	return w
 }
 
 type captured struct {
@@ -136,6 +147,8 @@ type captured struct {
 }
 
 func (c *capture) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.writes = append(c.writes, captured{c.clock(), bytes.Clone(p)})
 	return len(p), nil
 }
@@ -180,7 +193,7 @@ func TestCapturedBytes(t *testing.T) {
 		batches, stamps := 0, map[uint32]bool{}
 		// Without writev, net.Buffers calls Write once a piece, all at one virtual instant: SDUs of one instant share a stamp.
 		at := map[time.Duration]uint32{}
-		for i, w := range c.writes {
+		for i, w := range c.take() {
 			for p := w.bytes; len(p) > 0; {
 				require.GreaterOrEqual(t, len(p), HeaderSize)
 				h, err := ParseHeader(p)
