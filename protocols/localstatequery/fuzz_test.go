@@ -1,0 +1,8 @@
+package localstatequery
+
+import "testing"
+
+func FuzzDecode(f *testing.F) {
+	codec.Seed(f, cases)
+	f.Fuzz(codec.Fuzz)
+}
