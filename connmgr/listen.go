@@ -111,6 +111,9 @@ func (l *Listener) Close() error {
 	l.cancel()
 	err := l.ln.Close()
 	l.tasks.Wait()
+	if errors.Is(err, net.ErrClosed) { // closed before
+		return nil
+	}
 	return err
 }
 
