@@ -74,6 +74,12 @@ func (d *demux) open() error {
 
 func (d *demux) deliver(p []byte) {
 	s := d.stream
+	d.rest -= len(p)
+	s.bytesIn.Add(uint64(len(p)))
+	if d.rest == 0 {
+		d.whole++
+		s.sdusIn.Add(1)
+	}
 	if d.m.discarding.Load() {
 		// thrown away
 	} else if woke, ok := s.in.deliver(s, p); ok {
@@ -83,13 +89,8 @@ func (d *demux) deliver(p []byte) {
 			(*f)()
 		}
 	}
-	s.bytesIn.Add(uint64(len(p)))
-	if d.rest -= len(p); d.rest == 0 {
-		d.whole++
-		s.sdusIn.Add(1)
-		if d.m.cfg.Arrived != nil {
-			d.m.cfg.Arrived(d.stamp, time.Since(d.m.epoch), d.size)
-		}
+	if d.rest == 0 && d.m.cfg.Arrived != nil {
+		d.m.cfg.Arrived(d.stamp, time.Since(d.m.epoch), d.size)
 	}
 }
 
