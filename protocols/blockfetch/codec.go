@@ -1,7 +1,6 @@
 package blockfetch
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/hearthnet/hearth/internal/cbor"
@@ -50,46 +49,30 @@ func (m MsgBlock) Append(dst []byte) []byte { return AppendBlock(dst, m.Block) }
 // Append implements [Message].
 func (MsgBatchDone) Append(dst []byte) []byte { return AppendBatchDone(dst) }
 
-func appendHead(dst []byte, n, tag int) []byte {
-	return cbor.AppendUint(cbor.AppendArray(dst, n), uint64(tag))
-}
-
 // AppendRequestRange appends [0, from, to].
 func AppendRequestRange(dst []byte, from, to chainsync.Point) []byte {
-	return chainsync.AppendPoint(chainsync.AppendPoint(appendHead(dst, 3, TagRequestRange), from), to)
+	return chainsync.AppendPoint(chainsync.AppendPoint(cbor.AppendMessage(dst, 3, TagRequestRange), from), to)
 }
 
 // AppendClientDone appends [1].
-func AppendClientDone(dst []byte) []byte { return appendHead(dst, 1, TagClientDone) }
+func AppendClientDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagClientDone) }
 
 // AppendStartBatch appends [2].
-func AppendStartBatch(dst []byte) []byte { return appendHead(dst, 1, TagStartBatch) }
+func AppendStartBatch(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagStartBatch) }
 
 // AppendNoBlocks appends [3].
-func AppendNoBlocks(dst []byte) []byte { return appendHead(dst, 1, TagNoBlocks) }
+func AppendNoBlocks(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagNoBlocks) }
 
 // AppendBlock appends [4, #24(block)]; block is the pair [block tag, block], one CBOR item.
 func AppendBlock(dst, block []byte) []byte { return append(AppendBlockHead(dst, len(block)), block...) }
 
 // AppendBlockHead appends what comes before the n bytes of a block, which end the message.
 func AppendBlockHead(dst []byte, n int) []byte {
-	return chainsync.AppendBlockHead(appendHead(dst, 2, TagBlock), n)
+	return chainsync.AppendBlockHead(cbor.AppendMessage(dst, 2, TagBlock), n)
 }
 
 // AppendBatchDone appends [5].
-func AppendBatchDone(dst []byte) []byte { return appendHead(dst, 1, TagBatchDone) }
-
-var errTag = errors.New("another message's tag")
-
-// open begins the reading of a message of n elements with this tag.
-func open(msg []byte, n int, tag uint64) cbor.Reader {
-	r := cbor.NewReader(msg)
-	r.DefArray(n)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
-	return r
-}
+func AppendBatchDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagBatchDone) }
 
 func named(message string, err error) error {
 	if err == nil {
@@ -101,7 +84,7 @@ func named(message string, err error) error {
 // DecodeRequestRange returns the ends of the range. Either may be the origin, which no server can fetch: that is for the
 // server to refuse.
 func DecodeRequestRange(msg []byte) (from, to chainsync.Point, err error) {
-	r := open(msg, 3, TagRequestRange)
+	r := cbor.OpenMessage(msg, 3, TagRequestRange)
 	a, b := r.Raw(), r.Raw()
 	if err := r.Done(); err != nil {
 		return from, to, named("RequestRange", err)
@@ -114,7 +97,7 @@ func DecodeRequestRange(msg []byte) (from, to chainsync.Point, err error) {
 
 // DecodeBlock returns the pair [block tag, block], a view of msg, which is exactly one CBOR item. It does not allocate.
 func DecodeBlock(msg []byte) (block []byte, err error) {
-	r := open(msg, 2, TagBlock)
+	r := cbor.OpenMessage(msg, 2, TagBlock)
 	block = r.Wrapped()
 	if err := r.Done(); err != nil {
 		return nil, named("Block", err)
@@ -145,6 +128,6 @@ func Decode(st protocols.State, msg []byte) (Message, error) {
 	case TagBatchDone:
 		m = MsgBatchDone{}
 	}
-	r := open(msg, 1, row.Tag)
+	r := cbor.OpenMessage(msg, 1, row.Tag)
 	return m, named(row.Message, r.Done())
 }

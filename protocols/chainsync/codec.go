@@ -1,7 +1,6 @@
 package chainsync
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/hearthnet/hearth/internal/cbor"
@@ -72,18 +71,14 @@ func (m MsgIntersectNotFound) Append(dst []byte) []byte {
 // Append implements [Message].
 func (MsgDone) Append(dst []byte) []byte { return AppendDone(dst) }
 
-func appendHead(dst []byte, n, tag int) []byte {
-	return cbor.AppendUint(cbor.AppendArray(dst, n), uint64(tag))
-}
-
 // AppendRequestNext appends [0].
-func AppendRequestNext(dst []byte) []byte { return appendHead(dst, 1, TagRequestNext) }
+func AppendRequestNext(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagRequestNext) }
 
 // AppendAwaitReply appends [1].
-func AppendAwaitReply(dst []byte) []byte { return appendHead(dst, 1, TagAwaitReply) }
+func AppendAwaitReply(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagAwaitReply) }
 
 // AppendDone appends [7].
-func AppendDone(dst []byte) []byte { return appendHead(dst, 1, TagDone) }
+func AppendDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagDone) }
 
 // AppendRollForward appends [2, payload, tip]; payload is one CBOR item.
 func AppendRollForward(dst, payload []byte, tip Tip) []byte {
@@ -91,16 +86,16 @@ func AppendRollForward(dst, payload []byte, tip Tip) []byte {
 }
 
 // AppendRollForwardHead appends what comes before the payload, for a sender that has payload and tip apart.
-func AppendRollForwardHead(dst []byte) []byte { return appendHead(dst, 3, TagRollForward) }
+func AppendRollForwardHead(dst []byte) []byte { return cbor.AppendMessage(dst, 3, TagRollForward) }
 
 // AppendRollBackward appends [3, point, tip].
 func AppendRollBackward(dst []byte, p Point, tip Tip) []byte {
-	return AppendTip(AppendPoint(appendHead(dst, 3, TagRollBackward), p), tip)
+	return AppendTip(AppendPoint(cbor.AppendMessage(dst, 3, TagRollBackward), p), tip)
 }
 
 // AppendFindIntersect appends [4, points], the list as the reference writes it: definite when empty, indefinite otherwise.
 func AppendFindIntersect(dst []byte, points []Point) []byte {
-	dst = appendHead(dst, 2, TagFindIntersect)
+	dst = cbor.AppendMessage(dst, 2, TagFindIntersect)
 	if len(points) == 0 {
 		return cbor.AppendArray(dst, 0)
 	}
@@ -113,28 +108,17 @@ func AppendFindIntersect(dst []byte, points []Point) []byte {
 
 // AppendIntersectFound appends [5, point, tip].
 func AppendIntersectFound(dst []byte, p Point, tip Tip) []byte {
-	return AppendTip(AppendPoint(appendHead(dst, 3, TagIntersectFound), p), tip)
+	return AppendTip(AppendPoint(cbor.AppendMessage(dst, 3, TagIntersectFound), p), tip)
 }
 
 // AppendIntersectNotFound appends [6, tip].
 func AppendIntersectNotFound(dst []byte, tip Tip) []byte {
-	return AppendTip(appendHead(dst, 2, TagIntersectNotFound), tip)
+	return AppendTip(cbor.AppendMessage(dst, 2, TagIntersectNotFound), tip)
 }
 
 var (
-	errTag    = errors.New("another message's tag")
 	errPoints = fmt.Errorf("more than %d points", MaxPoints)
 )
-
-// open begins the reading of a message of n elements with this tag.
-func open(msg []byte, n int, tag uint64) cbor.Reader {
-	r := cbor.NewReader(msg)
-	r.DefArray(n)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
-	return r
-}
 
 func named(message string, err error) error {
 	if err == nil {
@@ -146,7 +130,7 @@ func named(message string, err error) error {
 // DecodeRollForward returns the payload, a view of msg, and the tip. CBOR in CBOR in the payload must be exactly one item;
 // otherwise the payload is not looked into. It does not allocate.
 func DecodeRollForward(msg []byte) (payload []byte, tip Tip, err error) {
-	r := open(msg, 3, TagRollForward)
+	r := cbor.OpenMessage(msg, 3, TagRollForward)
 	payload = readPayload(&r)
 	tip = readTip(&r)
 	return payload, tip, named("RollForward", r.Done())
@@ -154,14 +138,14 @@ func DecodeRollForward(msg []byte) (payload []byte, tip Tip, err error) {
 
 // DecodeRollBackward returns the point to go back to and the tip. It does not allocate.
 func DecodeRollBackward(msg []byte) (Point, Tip, error) {
-	r := open(msg, 3, TagRollBackward)
+	r := cbor.OpenMessage(msg, 3, TagRollBackward)
 	p, tip := readPoint(&r), readTip(&r)
 	return p, tip, named("RollBackward", r.Done())
 }
 
 // DecodeFindIntersect appends the points, at most [MaxPoints], to dst. Both forms of list are accepted.
 func DecodeFindIntersect(dst []Point, msg []byte) ([]Point, error) {
-	r := open(msg, 2, TagFindIntersect)
+	r := cbor.OpenMessage(msg, 2, TagFindIntersect)
 	n := 0
 	for l := r.List(); r.More(&l); n++ {
 		if n == MaxPoints {
@@ -178,14 +162,14 @@ func DecodeFindIntersect(dst []Point, msg []byte) ([]Point, error) {
 
 // DecodeIntersectFound returns the point and the tip.
 func DecodeIntersectFound(msg []byte) (Point, Tip, error) {
-	r := open(msg, 3, TagIntersectFound)
+	r := cbor.OpenMessage(msg, 3, TagIntersectFound)
 	p, tip := readPoint(&r), readTip(&r)
 	return p, tip, named("IntersectFound", r.Done())
 }
 
 // DecodeIntersectNotFound returns the tip.
 func DecodeIntersectNotFound(msg []byte) (Tip, error) {
-	r := open(msg, 2, TagIntersectNotFound)
+	r := cbor.OpenMessage(msg, 2, TagIntersectNotFound)
 	tip := readTip(&r)
 	return tip, named("IntersectNotFound", r.Done())
 }
@@ -213,7 +197,7 @@ func Decode(st protocols.State, msg []byte) (Message, error) {
 		tip, err := DecodeIntersectNotFound(msg)
 		return MsgIntersectNotFound{tip}, err
 	}
-	r := open(msg, 1, row.Tag)
+	r := cbor.OpenMessage(msg, 1, row.Tag)
 	var m Message = MsgDone{}
 	switch row.Tag {
 	case TagRequestNext:

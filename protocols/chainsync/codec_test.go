@@ -438,7 +438,7 @@ func TestErrorsNameTheMessage(t *testing.T) {
 	var fault interface{ Fault() string }
 	require.True(t, errors.As(err, &fault))
 	require.Equal(t, "adversarial", fault.Fault())
-	require.ErrorIs(t, err, errTag)
+	require.ErrorIs(t, err, cbor.ErrTag)
 }
 
 func BenchmarkRollForward(b *testing.B) {

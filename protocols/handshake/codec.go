@@ -106,7 +106,7 @@ type MsgQueryReply struct{ Table []Entry }
 
 // Append implements [Message].
 func (m MsgPropose) Append(dst []byte, ntc bool) []byte {
-	return appendTable(cbor.AppendUint(cbor.AppendArray(dst, 2), TagPropose), m.Table, ntc)
+	return appendTable(cbor.AppendMessage(dst, 2, TagPropose), m.Table, ntc)
 }
 
 // Append implements [Message].
@@ -116,27 +116,27 @@ func (m MsgReplyVersions) Append(dst []byte, ntc bool) []byte {
 
 // Append implements [Message].
 func (m MsgQueryReply) Append(dst []byte, ntc bool) []byte {
-	return appendTable(cbor.AppendUint(cbor.AppendArray(dst, 2), TagQueryReply), m.Table, ntc)
+	return appendTable(cbor.AppendMessage(dst, 2, TagQueryReply), m.Table, ntc)
 }
 
 // Append implements [Message].
 func (m MsgAccept) Append(dst []byte, ntc bool) []byte {
-	dst = cbor.AppendUint(cbor.AppendArray(dst, 3), TagAccept)
+	dst = cbor.AppendMessage(dst, 3, TagAccept)
 	return append(appendVersion(dst, m.Version, ntc), m.Data...)
 }
 
 // Append implements [Message].
 func (m MsgRefuse) Append(dst []byte, ntc bool) []byte {
-	dst = cbor.AppendUint(cbor.AppendArray(dst, 2), TagRefuse)
+	dst = cbor.AppendMessage(dst, 2, TagRefuse)
 	if m.Reason == VersionMismatch {
-		dst = cbor.AppendUint(cbor.AppendArray(dst, 2), uint64(m.Reason))
+		dst = cbor.AppendMessage(dst, 2, uint64(m.Reason))
 		dst = cbor.AppendArray(dst, len(m.Versions))
 		for _, v := range m.Versions {
 			dst = appendVersion(dst, v, ntc)
 		}
 		return dst
 	}
-	dst = cbor.AppendUint(cbor.AppendArray(dst, 3), uint64(m.Reason))
+	dst = cbor.AppendMessage(dst, 3, uint64(m.Reason))
 	return cbor.AppendText(appendVersion(dst, m.Version, ntc), strings.ToValidUTF8(m.Text, "\uFFFD"))
 }
 

@@ -1,7 +1,6 @@
 package keepalive
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/hearthnet/hearth/internal/cbor"
@@ -42,11 +41,11 @@ func AppendKeepAlive(dst []byte, cookie uint16) []byte {
 func AppendResponse(dst []byte, cookie uint16) []byte { return appendCookie(dst, TagResponse, cookie) }
 
 func appendCookie(dst []byte, tag uint64, cookie uint16) []byte {
-	return cbor.AppendUint(cbor.AppendUint(cbor.AppendArray(dst, 2), tag), uint64(cookie))
+	return cbor.AppendUint(cbor.AppendMessage(dst, 2, tag), uint64(cookie))
 }
 
 // AppendDone appends [2].
-func AppendDone(dst []byte) []byte { return cbor.AppendUint(cbor.AppendArray(dst, 1), TagDone) }
+func AppendDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagDone) }
 
 // DecodeKeepAlive returns the cookie of a KeepAlive. It does not allocate.
 func DecodeKeepAlive(msg []byte) (cookie uint16, err error) {
@@ -58,14 +57,8 @@ func DecodeResponse(msg []byte) (cookie uint16, err error) {
 	return decodeCookie(msg, TagResponse, "KeepAliveResponse")
 }
 
-var errTag = errors.New("another message's tag")
-
 func decodeCookie(msg []byte, tag uint64, name string) (uint16, error) {
-	r := cbor.NewReader(msg)
-	r.DefArray(2)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
+	r := cbor.OpenMessage(msg, 2, tag)
 	cookie := r.Uint16()
 	if err := r.Done(); err != nil {
 		return 0, fmt.Errorf("keep-alive: %s: %w", name, err)

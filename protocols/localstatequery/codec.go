@@ -112,10 +112,6 @@ func (MsgRelease) Append(dst []byte) []byte { return AppendRelease(dst) }
 // Append implements [Message].
 func (MsgDone) Append(dst []byte) []byte { return AppendDone(dst) }
 
-func appendHead(dst []byte, n, tag int) []byte {
-	return cbor.AppendUint(cbor.AppendArray(dst, n), uint64(tag))
-}
-
 // AppendAcquire appends [0, point], [8] or [10].
 func AppendAcquire(dst []byte, t Target) []byte {
 	return appendTarget(dst, t, TagAcquirePoint, TagAcquireVolatile, TagAcquireImmutable)
@@ -126,52 +122,44 @@ func AppendReAcquire(dst []byte, t Target) []byte {
 	return appendTarget(dst, t, TagReAcquirePoint, TagReAcquireVolatile, TagReAcquireImmutable)
 }
 
-func appendTarget(dst []byte, t Target, point, volatile, immutable int) []byte {
+func appendTarget(dst []byte, t Target, point, volatile, immutable uint64) []byte {
 	switch t.Kind {
 	case Volatile:
-		return appendHead(dst, 1, volatile)
+		return cbor.AppendMessage(dst, 1, volatile)
 	case Immutable:
-		return appendHead(dst, 1, immutable)
+		return cbor.AppendMessage(dst, 1, immutable)
 	}
-	return chainsync.AppendPoint(appendHead(dst, 2, point), t.Point)
+	return chainsync.AppendPoint(cbor.AppendMessage(dst, 2, point), t.Point)
 }
 
 // AppendAcquired appends [1].
-func AppendAcquired(dst []byte) []byte { return appendHead(dst, 1, TagAcquired) }
+func AppendAcquired(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagAcquired) }
 
 // AppendFailure appends [2, reason].
 func AppendFailure(dst []byte, f Failure) []byte {
-	return cbor.AppendUint(appendHead(dst, 2, TagFailure), uint64(f))
+	return cbor.AppendUint(cbor.AppendMessage(dst, 2, TagFailure), uint64(f))
 }
 
 // AppendQuery appends [3, query]; query is one CBOR item.
-func AppendQuery(dst, query []byte) []byte { return append(appendHead(dst, 2, TagQuery), query...) }
+func AppendQuery(dst, query []byte) []byte {
+	return append(cbor.AppendMessage(dst, 2, TagQuery), query...)
+}
 
 // AppendResult appends [4, result]; result is one CBOR item.
 func AppendResult(dst, result []byte) []byte { return append(AppendResultHead(dst), result...) }
 
 // AppendResultHead appends what comes before a result, which ends the message.
-func AppendResultHead(dst []byte) []byte { return appendHead(dst, 2, TagResult) }
+func AppendResultHead(dst []byte) []byte { return cbor.AppendMessage(dst, 2, TagResult) }
 
 // AppendRelease appends [5].
-func AppendRelease(dst []byte) []byte { return appendHead(dst, 1, TagRelease) }
+func AppendRelease(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagRelease) }
 
 // AppendDone appends [7].
-func AppendDone(dst []byte) []byte { return appendHead(dst, 1, TagDone) }
+func AppendDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagDone) }
 
 var (
-	errTag    = errors.New("another message's tag")
 	errReason = errors.New("unknown reason")
 )
-
-func open(msg []byte, n int, tag uint64) cbor.Reader {
-	r := cbor.NewReader(msg)
-	r.DefArray(n)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
-	return r
-}
 
 func named(message string, err error) error {
 	if err == nil {
@@ -197,7 +185,7 @@ func DecodeTarget(msg []byte) (t Target, err error) {
 			}
 		}
 	default:
-		r.Fail(errTag)
+		r.Fail(cbor.ErrTag)
 	}
 	if err := r.Done(); err != nil {
 		return Target{}, named("Acquire", err)
@@ -207,7 +195,7 @@ func DecodeTarget(msg []byte) (t Target, err error) {
 
 // DecodeFailure returns the reason of a failure.
 func DecodeFailure(msg []byte) (f Failure, err error) {
-	r := open(msg, 2, TagFailure)
+	r := cbor.OpenMessage(msg, 2, TagFailure)
 	if f = Failure(r.Uint8()); f > PointNotOnChain {
 		r.Fail(errReason)
 	}
@@ -216,14 +204,14 @@ func DecodeFailure(msg []byte) (f Failure, err error) {
 
 // DecodeQuery returns the query, a view of msg.
 func DecodeQuery(msg []byte) (query []byte, err error) {
-	r := open(msg, 2, TagQuery)
+	r := cbor.OpenMessage(msg, 2, TagQuery)
 	query = r.Raw()
 	return query, named("Query", r.Done())
 }
 
 // DecodeResult returns the result, a view of msg.
 func DecodeResult(msg []byte) (result []byte, err error) {
-	r := open(msg, 2, TagResult)
+	r := cbor.OpenMessage(msg, 2, TagResult)
 	result = r.Raw()
 	return result, named("Result", r.Done())
 }
@@ -257,6 +245,6 @@ func Decode(st protocols.State, msg []byte) (m Message, err error) {
 	case TagDone:
 		m = MsgDone{}
 	}
-	r := open(msg, 1, row.Tag)
+	r := cbor.OpenMessage(msg, 1, row.Tag)
 	return m, named(row.Message, r.Done())
 }

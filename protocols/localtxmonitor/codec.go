@@ -107,46 +107,42 @@ func (m MsgReplyGetMeasures) Append(dst []byte) []byte {
 // Append implements [Message].
 func (MsgDone) Append(dst []byte) []byte { return AppendDone(dst) }
 
-func appendHead(dst []byte, n, tag int) []byte {
-	return cbor.AppendUint(cbor.AppendArray(dst, n), uint64(tag))
-}
-
 // AppendAcquire appends [1], which is AwaitAcquire as well.
-func AppendAcquire(dst []byte) []byte { return appendHead(dst, 1, TagAcquire) }
+func AppendAcquire(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagAcquire) }
 
 // AppendAcquired appends [2, slot].
 func AppendAcquired(dst []byte, slot uint64) []byte {
-	return cbor.AppendUint(appendHead(dst, 2, TagAcquired), slot)
+	return cbor.AppendUint(cbor.AppendMessage(dst, 2, TagAcquired), slot)
 }
 
 // AppendRelease appends [3].
-func AppendRelease(dst []byte) []byte { return appendHead(dst, 1, TagRelease) }
+func AppendRelease(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagRelease) }
 
 // AppendNextTx appends [5].
-func AppendNextTx(dst []byte) []byte { return appendHead(dst, 1, TagNextTx) }
+func AppendNextTx(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagNextTx) }
 
 // AppendReplyNextTx appends [6, tx], or [6] when tx is empty.
 func AppendReplyNextTx(dst, tx []byte) []byte {
 	if len(tx) == 0 {
-		return appendHead(dst, 1, TagReplyNextTx)
+		return cbor.AppendMessage(dst, 1, TagReplyNextTx)
 	}
-	return append(appendHead(dst, 2, TagReplyNextTx), tx...)
+	return append(cbor.AppendMessage(dst, 2, TagReplyNextTx), tx...)
 }
 
 // AppendHasTx appends [7, id]; id is one CBOR item.
-func AppendHasTx(dst, id []byte) []byte { return append(appendHead(dst, 2, TagHasTx), id...) }
+func AppendHasTx(dst, id []byte) []byte { return append(cbor.AppendMessage(dst, 2, TagHasTx), id...) }
 
 // AppendReplyHasTx appends [8, has].
 func AppendReplyHasTx(dst []byte, has bool) []byte {
-	return cbor.AppendBool(appendHead(dst, 2, TagReplyHasTx), has)
+	return cbor.AppendBool(cbor.AppendMessage(dst, 2, TagReplyHasTx), has)
 }
 
 // AppendGetSizes appends [9].
-func AppendGetSizes(dst []byte) []byte { return appendHead(dst, 1, TagGetSizes) }
+func AppendGetSizes(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagGetSizes) }
 
 // AppendReplyGetSizes appends [10, [capacity, size, count]].
 func AppendReplyGetSizes(dst []byte, s Sizes) []byte {
-	dst = cbor.AppendArray(appendHead(dst, 2, TagReplyGetSizes), 3)
+	dst = cbor.AppendArray(cbor.AppendMessage(dst, 2, TagReplyGetSizes), 3)
 	for _, n := range [...]uint32{s.Capacity, s.Size, s.Count} {
 		dst = cbor.AppendUint(dst, uint64(n))
 	}
@@ -154,11 +150,11 @@ func AppendReplyGetSizes(dst []byte, s Sizes) []byte {
 }
 
 // AppendGetMeasures appends [11], which only versions from [MeasuresVersion] on may send.
-func AppendGetMeasures(dst []byte) []byte { return appendHead(dst, 1, TagGetMeasures) }
+func AppendGetMeasures(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagGetMeasures) }
 
 // AppendReplyGetMeasures appends [12, count, {name: [size, capacity], …}], a definite map in ascending order of the names.
 func AppendReplyGetMeasures(dst []byte, count uint32, measures []Measure) []byte {
-	dst = cbor.AppendUint(appendHead(dst, 3, TagReplyGetMeasures), uint64(count))
+	dst = cbor.AppendUint(cbor.AppendMessage(dst, 3, TagReplyGetMeasures), uint64(count))
 	dst = cbor.AppendMap(dst, len(measures))
 	for _, m := range slices.SortedStableFunc(slices.Values(measures), byName) {
 		dst = cbor.AppendArray(cbor.AppendText(dst, strings.ToValidUTF8(m.Name, "\uFFFD")), 2)
@@ -175,22 +171,12 @@ func AppendReplyGetMeasures(dst []byte, count uint32, measures []Measure) []byte
 func byName(a, b Measure) int { return cmp.Compare(a.Name, b.Name) }
 
 // AppendDone appends [0].
-func AppendDone(dst []byte) []byte { return appendHead(dst, 1, TagDone) }
+func AppendDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagDone) }
 
 var (
-	errTag      = errors.New("another message's tag")
 	errMeasures = fmt.Errorf("more than %d measures", MaxMeasures)
 	errTwice    = errors.New("a measure named twice")
 )
-
-func open(msg []byte, n int, tag uint64) cbor.Reader {
-	r := cbor.NewReader(msg)
-	r.DefArray(n)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
-	return r
-}
 
 func named(message string, err error) error {
 	if err == nil {
@@ -201,7 +187,7 @@ func named(message string, err error) error {
 
 // DecodeAcquired returns the slot of the snapshot.
 func DecodeAcquired(msg []byte) (slot uint64, err error) {
-	r := open(msg, 2, TagAcquired)
+	r := cbor.OpenMessage(msg, 2, TagAcquired)
 	slot = r.Uint()
 	return slot, named("Acquired", r.Done())
 }
@@ -211,10 +197,10 @@ func DecodeReplyNextTx(msg []byte) (tx []byte, err error) {
 	r := cbor.NewReader(msg)
 	n := r.AnyDefArray()
 	if r.Uint() != TagReplyNextTx {
-		r.Fail(errTag)
+		r.Fail(cbor.ErrTag)
 	}
 	if n != 1 {
-		r = open(msg, 2, TagReplyNextTx)
+		r = cbor.OpenMessage(msg, 2, TagReplyNextTx)
 		tx = r.Enveloped()
 	}
 	return tx, named("ReplyNextTx", r.Done())
@@ -222,21 +208,21 @@ func DecodeReplyNextTx(msg []byte) (tx []byte, err error) {
 
 // DecodeHasTx returns the id, a view of msg.
 func DecodeHasTx(msg []byte) (id []byte, err error) {
-	r := open(msg, 2, TagHasTx)
+	r := cbor.OpenMessage(msg, 2, TagHasTx)
 	id = r.Raw()
 	return id, named("HasTx", r.Done())
 }
 
 // DecodeReplyHasTx returns whether the snapshot has the transaction.
 func DecodeReplyHasTx(msg []byte) (has bool, err error) {
-	r := open(msg, 2, TagReplyHasTx)
+	r := cbor.OpenMessage(msg, 2, TagReplyHasTx)
 	has = r.Bool()
 	return has, named("ReplyHasTx", r.Done())
 }
 
 // DecodeReplyGetSizes returns the sizes.
 func DecodeReplyGetSizes(msg []byte) (s Sizes, err error) {
-	r := open(msg, 2, TagReplyGetSizes)
+	r := cbor.OpenMessage(msg, 2, TagReplyGetSizes)
 	r.DefArray(3)
 	s = Sizes{r.Uint32(), r.Uint32(), r.Uint32()}
 	return s, named("ReplyGetSizes", r.Done())
@@ -245,7 +231,7 @@ func DecodeReplyGetSizes(msg []byte) (s Sizes, err error) {
 // DecodeReplyGetMeasures returns the number of transactions and the measures, at most [MaxMeasures], in ascending order of
 // their names. Numbers of more than 32 bytes are refused.
 func DecodeReplyGetMeasures(msg []byte) (count uint32, measures []Measure, err error) {
-	r := open(msg, 3, TagReplyGetMeasures)
+	r := cbor.OpenMessage(msg, 3, TagReplyGetMeasures)
 	count = r.Uint32()
 	n := r.DefMap()
 	if n > MaxMeasures {
@@ -312,6 +298,6 @@ func Decode(st protocols.State, msg []byte) (m Message, err error) {
 	case TagDone:
 		m = MsgDone{}
 	}
-	r := open(msg, 1, row.Tag)
+	r := cbor.OpenMessage(msg, 1, row.Tag)
 	return m, named(row.Message, r.Done())
 }

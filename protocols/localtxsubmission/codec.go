@@ -1,7 +1,6 @@
 package localtxsubmission
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/hearthnet/hearth/internal/cbor"
@@ -38,34 +37,21 @@ func (m MsgRejectTx) Append(dst []byte) []byte { return AppendRejectTx(dst, m.Re
 // Append implements [Message].
 func (MsgDone) Append(dst []byte) []byte { return AppendDone(dst) }
 
-func appendHead(dst []byte, n, tag int) []byte {
-	return cbor.AppendUint(cbor.AppendArray(dst, n), uint64(tag))
+// AppendSubmitTx appends [0, tx]; tx is one CBOR item.
+func AppendSubmitTx(dst, tx []byte) []byte {
+	return append(cbor.AppendMessage(dst, 2, TagSubmitTx), tx...)
 }
 
-// AppendSubmitTx appends [0, tx]; tx is one CBOR item.
-func AppendSubmitTx(dst, tx []byte) []byte { return append(appendHead(dst, 2, TagSubmitTx), tx...) }
-
 // AppendAcceptTx appends [1].
-func AppendAcceptTx(dst []byte) []byte { return appendHead(dst, 1, TagAcceptTx) }
+func AppendAcceptTx(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagAcceptTx) }
 
 // AppendRejectTx appends [2, reason]; reason is one CBOR item.
 func AppendRejectTx(dst, reason []byte) []byte {
-	return append(appendHead(dst, 2, TagRejectTx), reason...)
+	return append(cbor.AppendMessage(dst, 2, TagRejectTx), reason...)
 }
 
 // AppendDone appends [3].
-func AppendDone(dst []byte) []byte { return appendHead(dst, 1, TagDone) }
-
-var errTag = errors.New("another message's tag")
-
-func open(msg []byte, n int, tag uint64) cbor.Reader {
-	r := cbor.NewReader(msg)
-	r.DefArray(n)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
-	return r
-}
+func AppendDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagDone) }
 
 func named(message string, err error) error {
 	if err == nil {
@@ -76,14 +62,14 @@ func named(message string, err error) error {
 
 // DecodeSubmitTx returns the transaction, a view of msg.
 func DecodeSubmitTx(msg []byte) (tx []byte, err error) {
-	r := open(msg, 2, TagSubmitTx)
+	r := cbor.OpenMessage(msg, 2, TagSubmitTx)
 	tx = r.Enveloped()
 	return tx, named("SubmitTx", r.Done())
 }
 
 // DecodeRejectTx returns the reason, a view of msg.
 func DecodeRejectTx(msg []byte) (reason []byte, err error) {
-	r := open(msg, 2, TagRejectTx)
+	r := cbor.OpenMessage(msg, 2, TagRejectTx)
 	reason = r.Raw()
 	return reason, named("RejectTx", r.Done())
 }
@@ -107,6 +93,6 @@ func Decode(st protocols.State, msg []byte) (Message, error) {
 	case TagDone:
 		m = MsgDone{}
 	}
-	r := open(msg, 1, row.Tag)
+	r := cbor.OpenMessage(msg, 1, row.Tag)
 	return m, named(row.Message, r.Done())
 }

@@ -55,16 +55,12 @@ func (m MsgReplyObjects) Append(dst []byte) []byte { return AppendReplyObjects(d
 // Append implements [Message].
 func (MsgDone) Append(dst []byte) []byte { return AppendDone(dst) }
 
-func appendHead(dst []byte, n, tag int) []byte {
-	return cbor.AppendUint(cbor.AppendArray(dst, n), uint64(tag))
-}
-
 // AppendInit appends [0].
-func AppendInit(dst []byte) []byte { return appendHead(dst, 1, TagInit) }
+func AppendInit(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagInit) }
 
 // AppendRequestIDs appends [1, blocking, ack, req].
 func AppendRequestIDs(dst []byte, blocking bool, ack, req uint16) []byte {
-	dst = cbor.AppendBool(appendHead(dst, 4, TagRequestIDs), blocking)
+	dst = cbor.AppendBool(cbor.AppendMessage(dst, 4, TagRequestIDs), blocking)
 	return cbor.AppendUint(cbor.AppendUint(dst, uint64(ack)), uint64(req))
 }
 
@@ -81,8 +77,8 @@ func AppendReplyObjects(dst []byte, objects [][]byte) []byte {
 	return appendItems(dst, TagReplyObjects, objects)
 }
 
-func appendItems(dst []byte, tag int, items [][]byte) []byte {
-	dst = cbor.AppendIndefArray(appendHead(dst, 2, tag))
+func appendItems(dst []byte, tag uint64, items [][]byte) []byte {
+	dst = cbor.AppendIndefArray(cbor.AppendMessage(dst, 2, tag))
 	for _, item := range items {
 		dst = append(dst, item...)
 	}
@@ -90,7 +86,7 @@ func appendItems(dst []byte, tag int, items [][]byte) []byte {
 }
 
 // AppendDone appends [5].
-func AppendDone(dst []byte) []byte { return appendHead(dst, 1, TagDone) }
+func AppendDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagDone) }
 
 // What is wrong with lists that are well-formed.
 var (
@@ -98,19 +94,7 @@ var (
 	ErrTooMany = errors.New("more elements than allowed")
 	// ErrEmpty: no ids in the reply to a blocking request.
 	ErrEmpty = errors.New("empty reply to a blocking request")
-
-	errTag = errors.New("another message's tag")
 )
-
-// open begins the reading of a message of n elements with this tag.
-func open(msg []byte, n int, tag uint64) cbor.Reader {
-	r := cbor.NewReader(msg)
-	r.DefArray(n)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
-	return r
-}
 
 func named(message string, err error) error {
 	if err == nil {
@@ -121,7 +105,7 @@ func named(message string, err error) error {
 
 // DecodeRequestIDs returns the fields of a request. Whether they fit the window is not for the codec to say.
 func DecodeRequestIDs(msg []byte) (blocking bool, ack, req uint16, err error) {
-	r := open(msg, 4, TagRequestIDs)
+	r := cbor.OpenMessage(msg, 4, TagRequestIDs)
 	blocking, ack, req = r.Bool(), r.Uint16(), r.Uint16()
 	return blocking, ack, req, named("RequestObjectIds", r.Done())
 }
@@ -148,7 +132,7 @@ func DecodeReplyObjects(dst [][]byte, msg []byte, limit int) ([][]byte, error) {
 }
 
 func decodeItems(dst [][]byte, msg []byte, limit int, tag uint64, name string) ([][]byte, error) {
-	r := open(msg, 2, tag)
+	r := cbor.OpenMessage(msg, 2, tag)
 	n := 0
 	for r.IndefArray(); !r.Break(); n++ {
 		if n >= limit {
@@ -189,6 +173,6 @@ func Decode(st protocols.State, msg []byte) (Message, error) {
 	case TagDone:
 		m = MsgDone{}
 	}
-	r := open(msg, 1, row.Tag)
+	r := cbor.OpenMessage(msg, 1, row.Tag)
 	return m, named(row.Message, r.Done())
 }

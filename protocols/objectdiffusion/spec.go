@@ -62,8 +62,8 @@ var spec = &protocols.Spec{
 	},
 	Transitions: []protocols.Transition{
 		{Message: "Init", Tag: TagInit, Len: 1, From: StateInit, To: StateIdle},
-		{Message: "RequestObjectIds", Tag: TagRequestIDs, Len: 4, From: StateIdle, To: StateIDsBlocking, Match: blocking(true)},
-		{Message: "RequestObjectIds", Tag: TagRequestIDs, Len: 4, From: StateIdle, To: StateIDsNonBlocking, Match: blocking(false)},
+		{Message: "RequestObjectIds", Tag: TagRequestIDs, Len: 4, From: StateIdle, To: StateIDsBlocking, Match: cbor.BoolField(4, true)},
+		{Message: "RequestObjectIds", Tag: TagRequestIDs, Len: 4, From: StateIdle, To: StateIDsNonBlocking, Match: cbor.BoolField(4, false)},
 		{Message: "RequestObjects", Tag: TagRequestObjects, Len: 2, From: StateIdle, To: StateObjects},
 		{Message: "Done", Tag: TagDone, Len: 1, From: StateIdle, To: StateDone},
 		{Message: "ReplyObjectIds", Tag: TagReplyIDs, Len: 2, From: StateIDsBlocking, To: StateIdle},
@@ -74,13 +74,3 @@ var spec = &protocols.Spec{
 
 // Spec returns the state table (wire §5.1, §11), the same for both kinds of object. It is shared and must not be changed.
 func Spec() *protocols.Spec { return spec }
-
-// blocking matches requests for ids whose first field is want.
-func blocking(want bool) func([]byte) bool {
-	return func(msg []byte) bool {
-		r := cbor.NewReader(msg)
-		r.DefArray(4)
-		r.Uint()
-		return r.Bool() == want && r.Err() == nil
-	}
-}

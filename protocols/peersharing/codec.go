@@ -38,13 +38,13 @@ func (MsgDone) Append(dst []byte) []byte { return AppendDone(dst) }
 
 // AppendShareRequest appends [0, amount].
 func AppendShareRequest(dst []byte, amount uint8) []byte {
-	return cbor.AppendUint(cbor.AppendUint(cbor.AppendArray(dst, 2), TagShareRequest), uint64(amount))
+	return cbor.AppendUint(cbor.AppendMessage(dst, 2, TagShareRequest), uint64(amount))
 }
 
 // AppendSharePeers appends [1, addresses], the list as the reference writes it: definite when empty, indefinite otherwise.
 // Up to [MaxPeers] addresses make a message of at most [MaxMessage] bytes. The zones of IPv6 addresses are left out.
 func AppendSharePeers(dst []byte, peers []netip.AddrPort) []byte {
-	dst = cbor.AppendUint(cbor.AppendArray(dst, 2), TagSharePeers)
+	dst = cbor.AppendMessage(dst, 2, TagSharePeers)
 	if len(peers) == 0 {
 		return cbor.AppendArray(dst, 0)
 	}
@@ -76,24 +76,14 @@ func appendPeer(dst []byte, p netip.AddrPort) []byte {
 }
 
 // AppendDone appends [2].
-func AppendDone(dst []byte) []byte { return cbor.AppendUint(cbor.AppendArray(dst, 1), TagDone) }
+func AppendDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagDone) }
 
 // ErrTooMany: more addresses than were asked for (wire §9).
 var ErrTooMany = errors.New("more addresses than asked for")
 
 var (
-	errTag  = errors.New("another message's tag")
 	errKind = errors.New("address of unknown kind or length")
 )
-
-func open(msg []byte, tag uint64) cbor.Reader {
-	r := cbor.NewReader(msg)
-	r.DefArray(2)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
-	return r
-}
 
 func named(message string, err error) error {
 	if err == nil {
@@ -104,7 +94,7 @@ func named(message string, err error) error {
 
 // DecodeShareRequest returns how many addresses are asked for.
 func DecodeShareRequest(msg []byte) (amount uint8, err error) {
-	r := open(msg, TagShareRequest)
+	r := cbor.OpenMessage(msg, 2, TagShareRequest)
 	amount = r.Uint8()
 	return amount, named("ShareRequest", r.Done())
 }
@@ -112,7 +102,7 @@ func DecodeShareRequest(msg []byte) (amount uint8, err error) {
 // DecodeSharePeers appends the addresses to dst: at most limit, which is what was asked for, else [ErrTooMany]. Both forms
 // of list are accepted. An address may be of no use, such as 0.0.0.0 or port 0: that is for the caller to see.
 func DecodeSharePeers(dst []netip.AddrPort, msg []byte, limit int) ([]netip.AddrPort, error) {
-	r := open(msg, TagSharePeers)
+	r := cbor.OpenMessage(msg, 2, TagSharePeers)
 	n := 0
 	for l := r.List(); r.More(&l); n++ {
 		if n >= limit {

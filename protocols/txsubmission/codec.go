@@ -61,22 +61,18 @@ func (m MsgReplyTxs) Append(dst []byte) []byte { return AppendReplyTxs(dst, m.Tx
 // Append implements [Message].
 func (MsgDone) Append(dst []byte) []byte { return AppendDone(dst) }
 
-func appendHead(dst []byte, n, tag int) []byte {
-	return cbor.AppendUint(cbor.AppendArray(dst, n), uint64(tag))
-}
-
 // AppendInit appends [6].
-func AppendInit(dst []byte) []byte { return appendHead(dst, 1, TagInit) }
+func AppendInit(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagInit) }
 
 // AppendRequestTxIDs appends [0, blocking, ack, req].
 func AppendRequestTxIDs(dst []byte, blocking bool, ack, req uint16) []byte {
-	dst = cbor.AppendBool(appendHead(dst, 4, TagRequestTxIDs), blocking)
+	dst = cbor.AppendBool(cbor.AppendMessage(dst, 4, TagRequestTxIDs), blocking)
 	return cbor.AppendUint(cbor.AppendUint(dst, uint64(ack)), uint64(req))
 }
 
 // AppendReplyTxIDs appends [1, [_ [id, size], …]].
 func AppendReplyTxIDs(dst []byte, ids []IDAndSize) []byte {
-	dst = cbor.AppendIndefArray(appendHead(dst, 2, TagReplyTxIDs))
+	dst = cbor.AppendIndefArray(cbor.AppendMessage(dst, 2, TagReplyTxIDs))
 	for _, id := range ids {
 		dst = append(cbor.AppendArray(dst, 2), id.ID...)
 		dst = cbor.AppendUint(dst, uint64(id.Size))
@@ -90,8 +86,8 @@ func AppendRequestTxs(dst []byte, ids [][]byte) []byte { return appendItems(dst,
 // AppendReplyTxs appends [3, [_ tx, …]].
 func AppendReplyTxs(dst []byte, txs [][]byte) []byte { return appendItems(dst, TagReplyTxs, txs) }
 
-func appendItems(dst []byte, tag int, items [][]byte) []byte {
-	dst = cbor.AppendIndefArray(appendHead(dst, 2, tag))
+func appendItems(dst []byte, tag uint64, items [][]byte) []byte {
+	dst = cbor.AppendIndefArray(cbor.AppendMessage(dst, 2, tag))
 	for _, item := range items {
 		dst = append(dst, item...)
 	}
@@ -99,7 +95,7 @@ func appendItems(dst []byte, tag int, items [][]byte) []byte {
 }
 
 // AppendDone appends [4].
-func AppendDone(dst []byte) []byte { return appendHead(dst, 1, TagDone) }
+func AppendDone(dst []byte) []byte { return cbor.AppendMessage(dst, 1, TagDone) }
 
 // What is wrong with lists that are well-formed.
 var (
@@ -107,19 +103,7 @@ var (
 	ErrTooMany = errors.New("more elements than allowed")
 	// ErrEmpty: no ids in the reply to a blocking request.
 	ErrEmpty = errors.New("empty reply to a blocking request")
-
-	errTag = errors.New("another message's tag")
 )
-
-// open begins the reading of a message of n elements with this tag.
-func open(msg []byte, n int, tag uint64) cbor.Reader {
-	r := cbor.NewReader(msg)
-	r.DefArray(n)
-	if r.Uint() != tag {
-		r.Fail(errTag)
-	}
-	return r
-}
 
 func named(message string, err error) error {
 	if err == nil {
@@ -130,7 +114,7 @@ func named(message string, err error) error {
 
 // DecodeRequestTxIDs returns the fields of a request. Whether they fit the window is not for the codec to say.
 func DecodeRequestTxIDs(msg []byte) (blocking bool, ack, req uint16, err error) {
-	r := open(msg, 4, TagRequestTxIDs)
+	r := cbor.OpenMessage(msg, 4, TagRequestTxIDs)
 	blocking, ack, req = r.Bool(), r.Uint16(), r.Uint16()
 	return blocking, ack, req, named("RequestTxIds", r.Done())
 }
@@ -138,7 +122,7 @@ func DecodeRequestTxIDs(msg []byte) (blocking bool, ack, req uint16, err error) 
 // DecodeReplyTxIDs appends the announced ids, views of msg, to dst: at most limit, else [ErrTooMany]; none is [ErrEmpty] when
 // the request was blocking.
 func DecodeReplyTxIDs(dst []IDAndSize, msg []byte, limit int, blocking bool) ([]IDAndSize, error) {
-	r := open(msg, 2, TagReplyTxIDs)
+	r := cbor.OpenMessage(msg, 2, TagReplyTxIDs)
 	n := 0
 	for r.IndefArray(); !r.Break(); n++ {
 		if n >= limit {
@@ -168,7 +152,7 @@ func DecodeReplyTxs(dst [][]byte, msg []byte, limit int) ([][]byte, error) {
 }
 
 func decodeItems(dst [][]byte, msg []byte, limit int, tag uint64, name string) ([][]byte, error) {
-	r := open(msg, 2, tag)
+	r := cbor.OpenMessage(msg, 2, tag)
 	n := 0
 	for r.IndefArray(); !r.Break(); n++ {
 		if n >= limit {
@@ -213,6 +197,6 @@ func Decode(st protocols.State, msg []byte) (Message, error) {
 	case TagDone:
 		m = MsgDone{}
 	}
-	r := open(msg, 1, row.Tag)
+	r := cbor.OpenMessage(msg, 1, row.Tag)
 	return m, named(row.Message, r.Done())
 }

@@ -56,8 +56,8 @@ var spec = &protocols.Spec{
 	},
 	Transitions: []protocols.Transition{
 		{Message: "Init", Tag: TagInit, Len: 1, From: StateInit, To: StateIdle},
-		{Message: "RequestTxIds", Tag: TagRequestTxIDs, Len: 4, From: StateIdle, To: StateTxIDsBlocking, Match: blocking(true)},
-		{Message: "RequestTxIds", Tag: TagRequestTxIDs, Len: 4, From: StateIdle, To: StateTxIDsNonBlocking, Match: blocking(false)},
+		{Message: "RequestTxIds", Tag: TagRequestTxIDs, Len: 4, From: StateIdle, To: StateTxIDsBlocking, Match: cbor.BoolField(4, true)},
+		{Message: "RequestTxIds", Tag: TagRequestTxIDs, Len: 4, From: StateIdle, To: StateTxIDsNonBlocking, Match: cbor.BoolField(4, false)},
 		{Message: "RequestTxs", Tag: TagRequestTxs, Len: 2, From: StateIdle, To: StateTxs},
 		{Message: "ReplyTxIds", Tag: TagReplyTxIDs, Len: 2, From: StateTxIDsBlocking, To: StateIdle},
 		{Message: "Done", Tag: TagDone, Len: 1, From: StateTxIDsBlocking, To: StateDone},
@@ -68,13 +68,3 @@ var spec = &protocols.Spec{
 
 // Spec returns the state table (wire §5.1, §8). It is shared and must not be changed.
 func Spec() *protocols.Spec { return spec }
-
-// blocking matches requests for ids whose first field is want.
-func blocking(want bool) func([]byte) bool {
-	return func(msg []byte) bool {
-		r := cbor.NewReader(msg)
-		r.DefArray(4)
-		r.Uint()
-		return r.Bool() == want && r.Err() == nil
-	}
-}
