@@ -85,7 +85,7 @@ func NewWatcher(cfg WatchConfig) (*Watcher, error) {
 	if err != nil && !errors.Is(err, errTooLong) {
 		return nil, err
 	}
-	o := w.core.observe(data, nil, true, cfg.Options)
+	o := w.core.observe(data, nil, time.Time{}, true, cfg.Options)
 	if o.err != nil {
 		return nil, o.err
 	}
@@ -138,13 +138,15 @@ func (w *Watcher) look(forced bool) (settling bool) {
 	}
 	w.info, w.readAt = info, time.Now()
 	var data []byte
+	var modified time.Time
 	if err == nil {
+		modified = info.ModTime()
 		data, err = readBounded(w.cfg.Path)
 	}
 	if errors.Is(err, errTooLong) {
 		err = nil // the parser says so
 	}
-	o := w.core.observe(data, err, forced, w.cfg.Options)
+	o := w.core.observe(data, err, modified, forced, w.cfg.Options)
 	switch {
 	case o.err != nil && w.cfg.Reject != nil:
 		w.cfg.Reject(&ReloadError{Path: w.cfg.Path, Err: o.err})
@@ -159,11 +161,13 @@ func (w *Watcher) look(forced bool) (settling bool) {
 }
 
 // reloader decides what to do with each look at a file; it is pure. A content that differs from the one in force is used when
-// two looks in a row show it, or at once when it was asked for.
+// two looks in a row show it with the same modification time, or at once when it was asked for. The time matters because
+// somebody who writes over a file piece by piece may leave mixtures that are valid and look the same for a while.
 type reloader struct {
 	applied  [32]byte // the content in force
 	refused  [32]byte // the last content that was refused: reported once
 	pending  [32]byte // the content that has to settle
+	modified time.Time
 	settling bool
 }
 
@@ -172,7 +176,7 @@ type outcome struct {
 	err      error     // why the content is refused
 }
 
-func (r *reloader) observe(data []byte, err error, forced bool, opt Options) outcome {
+func (r *reloader) observe(data []byte, err error, modified time.Time, forced bool, opt Options) outcome {
 	var sum [32]byte
 	if err != nil {
 		// An unreadable file counts as a content of its own. It, too, has to settle: between removing and renaming there is none.
@@ -189,8 +193,8 @@ func (r *reloader) observe(data []byte, err error, forced bool, opt Options) out
 	case sum == r.refused:
 		r.settling = false
 		return outcome{}
-	case !r.settling || sum != r.pending:
-		r.settling, r.pending = true, sum
+	case !r.settling || sum != r.pending || !modified.Equal(r.modified):
+		r.settling, r.pending, r.modified = true, sum, modified
 		return outcome{}
 	}
 	r.settling = false
