@@ -50,6 +50,12 @@ func Initiate(ctx context.Context, conn net.Conn, p Proposal) (Result, error) {
 // writing, and the other side given 2 s to close (20 s after a query); ctx cuts that short. It then returns the [*Refusal], or
 // [ErrQueried]. The caller closes conn on error.
 func Respond(ctx context.Context, conn net.Conn, p Proposal) (protocols.Negotiated, error) {
+	return RespondIf(ctx, conn, p, nil)
+}
+
+// RespondIf is [Respond] that asks admit, if it is not nil, once the decision is made and before it is written. An error of admit
+// is returned as it is, and the other side gets no answer: the place for limits that count only what has negotiated.
+func RespondIf(ctx context.Context, conn net.Conn, p Proposal, admit func(Reply) error) (protocols.Negotiated, error) {
 	var reply Reply
 	err := within(ctx, conn, spec.States[StatePropose].Timeout.Max, func() error {
 		msg, err := receive(conn, StatePropose)
@@ -58,6 +64,11 @@ func Respond(ctx context.Context, conn net.Conn, p Proposal) (protocols.Negotiat
 		}
 		if reply, err = Negotiate(p, msg); err != nil {
 			return classify(err, StatePropose, mux.Responder)
+		}
+		if admit != nil {
+			if err := admit(reply); err != nil {
+				return err
+			}
 		}
 		return write(conn, mux.Responder, reply.Message)
 	})
