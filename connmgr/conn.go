@@ -23,6 +23,8 @@ type Conn struct {
 	dialled bool
 	latency keepalive.Latency
 
+	responder func(mp *protocols.MiniProtocol, starts bool, err error) // of a [Manager]: told when responders start and end
+
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
 
@@ -42,7 +44,7 @@ type lane struct {
 
 // newConn starts the multiplexer and everything that runs by itself.
 func newConn(bearer net.Conn, neg protocols.Negotiated, dialled bool, o Options) (*Conn, error) {
-	c := &Conn{neg: neg, local: bearer.LocalAddr(), remote: bearer.RemoteAddr(), dialled: dialled}
+	c := &Conn{neg: neg, local: bearer.LocalAddr(), remote: bearer.RemoteAddr(), dialled: dialled, responder: o.responder}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.latency.Sampled = o.RoundTrip
 	cfg := o.Mux
@@ -140,14 +142,22 @@ func (c *Conn) lane(number uint16, role mux.Role) *lane {
 // arm has the lane's responder start when its strategy says so, and again after each run.
 func (c *Conn) arm(l *lane) {
 	l.stream.Arm(l.mp.Start, func() {
-		if s := c.begin(l, l.mp); s != nil {
-			c.run(s, l.mp.Respond)
+		var ended func(error)
+		if c.responder != nil {
+			ended = func(err error) { c.responder(l.mp, false, err) }
+		}
+		if s := c.begin(l, l.mp, ended); s != nil {
+			if c.responder != nil {
+				c.responder(l.mp, true, nil)
+			}
+			c.run(s, l.mp.Respond, ended)
 		}
 	})
 }
 
-// begin makes the lane's next session.
-func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol) *protocols.Session {
+// begin makes the lane's next session. ended, if not nil, is told when the run is over: here, or by run when a function in
+// blocking form fails.
+func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol, ended func(error)) *protocols.Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended || l.session != nil {
@@ -158,6 +168,9 @@ func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol) *protocols.Session {
 		l.session = nil
 		again := l.mp != nil && !c.ended
 		c.mu.Unlock()
+		if ended != nil {
+			ended(c.mux.Err())
+		}
 		if again {
 			c.arm(l)
 		}
@@ -166,20 +179,29 @@ func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol) *protocols.Session {
 }
 
 // run runs a session that nobody else does, in the form that its mini-protocol has.
-func (c *Conn) run(s *protocols.Session, blocking func(context.Context, *protocols.Session) error) {
+func (c *Conn) run(s *protocols.Session, blocking func(context.Context, *protocols.Session) error, ended func(error)) {
 	if s.MiniProtocol().Step != nil {
 		s.RunEvents()
 		return
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
+	over := c.ended
+	if !over {
+		c.tasks.Add(1)
+	}
+	c.mu.Unlock()
+	if over {
+		if ended != nil {
+			ended(c.mux.Err())
+		}
 		return
 	}
-	c.tasks.Add(1)
 	go func() {
 		defer c.tasks.Done()
 		if err := s.Run(c.ctx, blocking); err != nil {
+			if ended != nil {
+				ended(err)
+			}
 			c.mux.Abort(err)
 		}
 	}()
@@ -191,7 +213,31 @@ func (c *Conn) start(mp *protocols.MiniProtocol, role mux.Role) (*protocols.Sess
 	if err != nil {
 		return nil, err
 	}
-	c.run(s, mp.Initiate)
+	c.run(s, mp.Initiate, nil)
+	return s, nil
+}
+
+// initiate is start for a [Manager]: ended is called exactly once if there is no error, with what ended the run; an [Outcome] of
+// a function in blocking form leaves the connection alone.
+func (c *Conn) initiate(mp *protocols.MiniProtocol, ended func(error)) (*protocols.Session, error) {
+	var outcome error
+	over := func(err error) {
+		if err == nil {
+			err = outcome
+		}
+		ended(err)
+	}
+	s, err := c.open(mp, mux.Initiator, over)
+	if err != nil {
+		return nil, err
+	}
+	c.run(s, func(ctx context.Context, s *protocols.Session) error {
+		err := mp.Initiate(ctx, s)
+		if cleanEnd(err) {
+			outcome, err = err, nil
+		}
+		return err
+	}, over)
 	return s, nil
 }
 
@@ -199,6 +245,10 @@ func (c *Conn) start(mp *protocols.MiniProtocol, role mux.Role) (*protocols.Sess
 // its last session has ended. A mini-protocol that is neither standard nor was named when the connection was made can still be
 // opened as initiator.
 func (c *Conn) Open(mp *protocols.MiniProtocol, role mux.Role) (*protocols.Session, error) {
+	return c.open(mp, role, nil)
+}
+
+func (c *Conn) open(mp *protocols.MiniProtocol, role mux.Role, ended func(error)) (*protocols.Session, error) {
 	refuse := func(kind protocols.ErrorKind, cause error) error {
 		return &protocols.Error{Kind: kind, Protocol: mp.Spec.Name, Number: mp.Number, Role: role, State: mp.Spec.States[mp.Spec.Initial].Name, Local: true, Err: cause}
 	}
@@ -222,7 +272,7 @@ func (c *Conn) Open(mp *protocols.MiniProtocol, role mux.Role) (*protocols.Sessi
 	if armed {
 		return nil, refuse(protocols.AlreadyRunning, errors.New("a responder is armed on the stream"))
 	}
-	if s := c.begin(l, mp); s != nil {
+	if s := c.begin(l, mp, ended); s != nil {
 		return s, nil
 	}
 	if err := c.mux.Err(); err != nil {

@@ -43,6 +43,8 @@ type Options struct {
 	RoundTrip func(time.Duration)
 	// Mux tunes the multiplexer.
 	Mux mux.Config
+
+	responder func(mp *protocols.MiniProtocol, starts bool, err error)
 }
 
 // WithDuplex makes an outgoing connection serve both directions, if the other end agrees.
