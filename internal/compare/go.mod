@@ -9,9 +9,12 @@ replace (
 
 require (
 	github.com/blinklabs-io/gouroboros v0.194.0
+	github.com/hashicorp/yamux v0.1.2
 	github.com/hearthnet/hearth v0.0.0
 	github.com/hearthnet/hearth/examples v0.0.0
+	github.com/libp2p/go-yamux/v5 v5.1.0
 	github.com/stretchr/testify v1.12.1
+	github.com/xtaci/smux v1.5.56
 	go.uber.org/goleak v1.3.0
 )
 
@@ -29,6 +32,7 @@ require (
 	github.com/fxamacker/cbor/v2 v2.9.6 // indirect
 	github.com/jinzhu/copier v0.4.0 // indirect
 	github.com/klauspost/cpuid/v2 v2.2.3 // indirect
+	github.com/libp2p/go-buffer-pool v0.0.2 // indirect
 	github.com/minio/sha256-simd v1.0.1 // indirect
 	github.com/utxorpc/go-codegen v0.19.2 // indirect
 	github.com/x448/float16 v0.8.4 // indirect

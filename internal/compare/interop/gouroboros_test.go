@@ -36,13 +36,12 @@ type change struct {
 
 // theirs is one end of a connection that gouroboros runs: it serves a ledger, and reports what its client hears.
 type theirs struct {
-	conn      *ouroboros.Connection
-	changes   chan change
-	blocks    chan change
-	batches   chan struct{}
-	pongs     atomic.Int64 // keep-alive answers received
-	failed    chan error
-	connected chan struct{}
+	conn    *ouroboros.Connection
+	changes chan change
+	blocks  chan change
+	batches chan struct{}
+	pongs   atomic.Int64 // keep-alive answers received
+	failed  chan error
 }
 
 type theirConfig struct {
