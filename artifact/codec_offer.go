@@ -235,7 +235,6 @@ type entry struct {
 	body   []byte // of a push
 }
 
-func (e *entry) class() Class  { return Class(e.hint & 3) }
 func (e *entry) partial() bool { return e.hint&partialHint != 0 }
 
 func (e *entry) append(b []byte) []byte {

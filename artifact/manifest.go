@@ -104,17 +104,6 @@ func (l layout) overhead() int64 {
 	return n + 2*int64((l.chunks+63)/64)*8
 }
 
-// pieceLen is the number of data bytes of an item: -1 the root, -2-i part i, otherwise a chunk.
-func (l layout) pieceLen(item int) int {
-	switch {
-	case item == rootItem:
-		return l.rootLen()
-	case item < 0:
-		return l.partLen(partOf(item))
-	}
-	return l.chunkLen(item)
-}
-
 const rootItem = -1
 
 func partItem(i int) int  { return -2 - i }
@@ -270,3 +259,5 @@ func (m *Manifest) piece(i uint64) []byte {
 }
 
 func validChunkSize(n int) bool { return n >= minChunkSize && n <= maxFlat && n&(n-1) == 0 }
+
+func plainSum(b []byte) ID { return sha256.Sum256(b) }

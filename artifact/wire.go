@@ -27,7 +27,7 @@ const (
 	maxRanges   = 32
 	maxWithdraw = 512
 	maxSlots    = 65536
-	maxWindow   = 4096
+	maxWindow   = 2048
 	maxAttr     = 256
 	maxInline   = 1024 // largest inline root
 	maxFlat     = 64 << 10

@@ -1,0 +1,198 @@
+package artifact
+
+import "time"
+
+// entryRoom is more than any entry takes beside a pushed body.
+const entryRoom = 1400
+
+// answer is one offers message.
+type answer struct {
+	entries []byte // encoded
+	n       int
+	now     bool // has a withdraw-1 or something urgent in it: rank 2
+	copies  int  // bodies pushed
+	bodies  int  // their bytes
+	again   int  // shown once more
+}
+
+// next composes the answer to one requestNext: withdraw-1 first, then classes from urgent down, inside a class the kinds in
+// turn by weight, inside a kind the next pending slot from a rotating cursor; withdraw-2 and known fill what room is left. An
+// empty answer means that there is nothing to say yet. tail adds withdraw-2 and known even if they are all there is.
+func (v *View) next(now time.Duration, entries, inline int, tail bool, buf []byte) answer {
+	a := answer{entries: buf[:0]}
+	var gone []int
+	if v.ngone > 0 {
+		for i := v.gone.next(0); i >= 0 && len(gone) < maxWithdraw; i = v.gone.next(i + 1) {
+			gone = append(gone, i)
+		}
+	}
+	// The places of what will be withdrawn in this answer can be used in it; the commits are needed for the withdrawals.
+	commits := make([]uint64, len(gone))
+	for n, i := range gone {
+		commits[n] = v.out[uint32(i)].commit // 0: whatever it showed
+		v.freePlace(i)
+	}
+	shownFrom := len(a.entries)
+	for c := Urgent; c < classes; c++ {
+		for entries > 0 && len(a.entries)-a.bodies < MaxOffers-entryRoom-len(gone)*16 && v.room(c) {
+			i := v.pick(c)
+			if i < 0 {
+				break
+			}
+			body := v.show(now, i, inline, &a)
+			inline -= body
+			entries--
+			a.now = a.now || c == Urgent
+		}
+	}
+	if len(gone) > 0 {
+		// They go first in the message; what was replaced in this very answer needs no withdrawal.
+		var w []byte
+		for n, i := range gone {
+			if !v.gone.get(i) {
+				continue
+			}
+			v.clearGone(i)
+			w = v.withdraw(i, commits[n], w)
+			a.n++
+			a.now = true
+		}
+		if len(w) > 0 {
+			rest := append([]byte(nil), a.entries[shownFrom:]...)
+			a.entries = append(append(a.entries[:shownFrom], w...), rest...)
+		}
+	}
+	if v.initial != nil && v.ninit == 0 {
+		v.initial = nil
+		a.entries = append(a.entries, 0x81, entrySynced)
+		a.n++
+	}
+	if v.ntail > 0 && (tail || a.n > 0) {
+		withdrawn := len(gone)
+		for i := v.tail.next(0); i >= 0 && withdrawn < maxWithdraw && len(a.entries)-a.bodies < MaxOffers-entryRoom; i = v.tail.next(i + 1) {
+			if v.state(i) == slotKnown {
+				if entries == 0 {
+					continue
+				}
+				entries--
+				v.clearTail(i)
+				e := entry{tag: entryKnown, slot: uint32(i), commit: v.t.regs[i].commit}
+				a.entries = e.append(a.entries)
+				v.shown.set(i)
+				v.touch(i)
+				v.move(i, slotDone)
+			} else {
+				withdrawn++
+				v.clearTail(i)
+				a.entries = v.withdraw(i, 0, a.entries)
+			}
+			a.n++
+		}
+	}
+	if a.n > 0 {
+		v.answers++
+	}
+	return a
+}
+
+func (v *View) withdraw(i int, commit uint64, b []byte) []byte {
+	e := entry{tag: entryWithdraw, slot: uint32(i), commit: commit}
+	v.shown.clear(i)
+	v.touch(i)
+	return e.append(b)
+}
+
+// touch notes that the answer being made says something about the slot's block.
+func (v *View) touch(i int) { v.last[i/blockSlots] = uint32(v.answers + 1) }
+
+// pick returns the slot of class c that is shown next, -1 when nothing is pending.
+func (v *View) pick(c Class) int {
+	for range len(v.kinds) + 1 {
+		k := v.turn[c]
+		if v.npend[c][k] > 0 && v.credit[c] > 0 {
+			v.credit[c]--
+			b := v.pend[c][k]
+			i := b.next(v.cursor[c][k])
+			if i < 0 {
+				i = b.next(0)
+			}
+			v.cursor[c][k] = i + 1
+			return i
+		}
+		v.turn[c] = (k + 1) % len(v.kinds)
+		v.credit[c] = v.t.kinds.cfg[v.turn[c]].Weight
+	}
+	return -1
+}
+
+// show writes slot i into the answer, as a push if the rules of artifact §6.4 and the inline credit allow it, and returns the
+// bytes of body used.
+func (v *View) show(now time.Duration, i, inline int, a *answer) (body int) {
+	r := &v.t.regs[i]
+	x := r.art
+	e := entry{tag: entryOffer, slot: uint32(i), commit: r.commit, kind: x.Kind, id: x.ID, size: x.Size, hint: x.hint(), attr: x.Attr}
+	if v.state(i) == slotAgain {
+		a.again++
+	}
+	if v.state(i) == slotFresh && int64(inline) >= x.Size && v.pushes(r) {
+		e.tag, e.body = entryPush, x.Bytes
+		body = len(x.Bytes)
+		a.copies++
+		a.bodies += body
+	} else if x.Manifest != nil {
+		e.chunks = chunking{size: x.Manifest.chunkSize, count: uint64(x.Manifest.chunks)}
+		if len(x.Manifest.Root) <= maxInline {
+			e.chunks.root = x.Manifest.Root
+		}
+	}
+	a.entries = e.append(a.entries)
+	a.n++
+	v.clearGone(i)
+	v.clearTail(i)
+	v.freePlace(i)
+	v.out[uint32(i)] = outRec{r.commit, now, x.Class}
+	v.nout[x.Class]++
+	v.nwait++
+	v.shown.set(i)
+	v.touch(i)
+	v.move(i, slotOut)
+	return body
+}
+
+// pushes applies the table of artifact §6.4.
+func (v *View) pushes(r *register) bool {
+	x := r.art
+	if x.Manifest != nil || x.partial != nil || x.Bytes == nil || r.commit <= v.start || v.have.Contains(x.ID) {
+		return false
+	}
+	k := &v.t.kinds.cfg[x.kind]
+	n := len(x.Bytes)
+	switch {
+	case k.Push == None || n > eagerMax:
+		return false
+	case k.Push == All && n <= pushThreshold:
+		return true
+	case x.Class == Urgent:
+		return n <= v.urgentPush || n > pushThreshold && v.eager[x.kind]
+	case n > pushThreshold:
+		return false
+	}
+	return v.eager[x.kind]
+}
+
+// busy reports whether there is something to say now; tail as in next.
+func (v *View) busy(tail bool) bool {
+	if v.ngone > 0 || tail && v.ntail > 0 || v.initial != nil && v.ninit == 0 {
+		return true
+	}
+	for c := Urgent; c < classes; c++ {
+		if v.room(c) {
+			for _, n := range v.npend[c] {
+				if n > 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,673 @@
+package artifact
+
+import (
+	"slices"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// Interest is a bouncer's answer: a class to fetch with, later, or never.
+type Interest uint8
+
+// MaybeLater and NotWanted are the answers beside Wants.
+const (
+	MaybeLater Interest = 100
+	NotWanted  Interest = 101
+)
+
+// Wants is the answer to fetch with class c.
+func Wants(c Class) Interest { return Interest(c) }
+
+type conState uint8
+
+const (
+	conIdle     conState = iota
+	conInit              // init is due
+	conWait              // init sent
+	conRun               // session
+	conStop              // stop is due or sent; open answers are awaited
+	conDone              // done is due
+	conCtlDone           // done sent; acks are awaited, then ctlDone
+	conFinished          // everything said
+)
+
+// conSession is our consumer direction towards one provider.
+type conSession struct {
+	state    conState
+	since    time.Duration
+	retries  int
+	epoch    [8]byte
+	slots    int
+	answers  uint64
+	granted  []int // inline bytes of every open requestNext, in order
+	held     map[uint32]*offer
+	byClass  [classes]int
+	unsent   int // dispositions not sent whose place is still counted
+	disp     map[uint32]queuedDisp
+	order    []uint32 // slots of disp, first in first out; may name what has left it
+	synced   bool
+	stash    *simplelru.LRU[uint32, stashed]
+	overflow []bool // per kind: the stash has forgotten something
+	filters  [][]byte
+	noRoom   int // offers disposed noRoom and parked bodies evicted
+
+	// control
+	unacked  int
+	sentSeq  int // control messages sent
+	ackSeq   int // acked
+	haves    []ID
+	cancels  []uint64
+	reoffer  []int // per kind: which
+	lastAsk  []time.Duration
+	stopped  bool
+	cmp      bool // a compare is out
+	cmpSeq   int
+	cmpBlock int
+	cmpNext  time.Duration
+	changed  bool
+	retake   int // records zeroed that were not offered anew yet
+	extras   int // held offers that came from the stash: they take no place in the window
+	shown    int // offers since the session began, and those of them that were delivered; both halved now and then
+	useful   int
+	churn    int // entries since the last tick, and their decaying sum
+	churnSum float64
+	holdback bool
+
+	disposeT timer
+	reofferT timer
+	initT    timer
+	grantT   timer
+	backoff  time.Duration
+}
+
+type queuedDisp struct {
+	disposition
+	counts bool // its place in the window is still counted here
+}
+
+// stashed is an offer that was disposed "later".
+type stashed struct {
+	commit uint64
+	id     ID
+	kind   int
+	size   int64
+	hint   uint8
+	chunks chunking
+	attr   []byte
+}
+
+// Consumer is what peers offer us: the offers held, the downloads, quotas, verdicts and dispositions of artifact §6.5. It is
+// pure; its memory per peer is bounded by artifact §6.8 whatever that peer does.
+type Consumer struct {
+	*env
+	epoch  [8]byte
+	sched  *Scheduler
+	downs  map[ID]*download
+	seq    uint64
+	quota  quotas
+	checks *receiveCheck
+	accts  map[PeerID]*account
+	left   list[*account]
+	queue  [][classes]list[*download] // per kind: waiting for the validator
+	parked []list[*download]
+	late   []int // per kind
+	orphan list[*download]
+	// has reports whether an artifact is validated here, whole.
+	has func(ID) bool
+	// offered tells the provider side that a peer holds id complete.
+	offered func(*peer, ID)
+	// dropped tells the provider side that a cut-through artifact will not arrive.
+	dropped func(*download)
+}
+
+func newConsumer(e *env, epoch [8]byte) *Consumer {
+	c := &Consumer{env: e, epoch: epoch, downs: map[ID]*download{}, checks: newReceiveCheck(), accts: map[PeerID]*account{}}
+	c.quota = quotas{cap: e.cfg.UnvalidatedBytes, share: e.cfg.UnvalidatedBytes / 2 / int64(e.cfg.MaxPeers)}
+	c.queue = make([][classes]list[*download], len(e.kinds.cfg))
+	c.parked = make([]list[*download], len(e.kinds.cfg))
+	c.late = make([]int, len(e.kinds.cfg))
+	return c
+}
+
+// account finds or makes what we remember of a peer.
+func (c *Consumer) account(p *peer) *account {
+	a := c.accts[p.ID]
+	if a == nil {
+		n := len(c.kinds.cfg)
+		a = &account{id: p.ID, mem: make([]int64, n), parked: make([]int64, n), count: make([]int, n), disk: make([]int64, n), quota: make([]int64, n)}
+		c.accts[p.ID] = a
+	}
+	a.node.remove()
+	c.checks.open(a)
+	c.quota.setConnected(a, true)
+	return a
+}
+
+// start begins the consumer direction: init, with resume when we remember the provider.
+func (c *Consumer) start(p *peer) {
+	s := &p.con
+	if s.state != conIdle && s.state != conFinished {
+		return
+	}
+	n := len(c.kinds.cfg)
+	timerOf := func(k timerKind) timer { return timer{what: k, p: p} }
+	*s = conSession{state: conInit, since: c.now, held: map[uint32]*offer{}, disp: map[uint32]queuedDisp{},
+		overflow: make([]bool, n), filters: make([][]byte, n), reoffer: make([]int, n), lastAsk: make([]time.Duration, n),
+		disposeT: timerOf(timerDispose), reofferT: timerOf(timerReoffer), initT: timerOf(timerInit), grantT: timerOf(timerGrant),
+		backoff: s.backoff, retries: s.retries}
+	s.stash, _ = simplelru.NewLRU(stashSize-c.cfg.Window/4, func(_ uint32, x stashed) { s.overflow[x.kind] = true })
+	a := p.acct
+	if a.known && (c.now-a.left > resumeLife && a.left > 0 || a.plain && a.addr != p.Addr) {
+		c.forget(a)
+	}
+	c.wake(p, OfferOut)
+}
+
+func (c *Consumer) forget(a *account) {
+	a.known, a.highest, a.seen = false, 0, nil
+}
+
+// initMessage is our init.
+func (c *Consumer) initMessage(p *peer) []byte {
+	m := msgInit{version: 1, epoch: c.epoch, window: c.cfg.Window, reserve: c.cfg.UrgentReserve, inline: c.cfg.InlineBytes}
+	for i := range c.kinds.cfg {
+		eager := c.eagerLinks(i) < eagerWanted && c.kinds.cfg[i].Push == Tree
+		m.kinds = append(m.kinds, kindWish{c.kinds.cfg[i].ID, eager})
+	}
+	if a := p.acct; a.known {
+		m.resume = &resumeClaim{epoch: a.epoch, highest: a.highest}
+		for b := 0; b < len(a.seen)/blockSlots; b++ {
+			m.resume.digests = append(m.resume.digests, blockDigest(a.settled, b*blockSlots))
+		}
+	}
+	p.con.state, p.con.since = conWait, c.now
+	c.timers.set(&p.con.initT, c.now+10*time.Second)
+	return m.append(nil)
+}
+
+// settled is the digest value of a slot: its commit if it is settled for good, else 0.
+func (a *account) settled(i int) uint64 {
+	if i < len(a.seen) && a.seen[i]&settledBit != 0 {
+		return a.seen[i] &^ settledBit
+	}
+	return 0
+}
+
+// eagerLinks counts the links that push bodies of a kind to us.
+func (c *Consumer) eagerLinks(kind int) (n int) {
+	for _, p := range c.peers {
+		if p.link.on[kind] {
+			n++
+		}
+	}
+	return n
+}
+
+// initOk begins the session.
+func (c *Consumer) initOk(p *peer, m *msgInitOk) error {
+	s, a := &p.con, p.acct
+	if s.state != conWait {
+		return violation("initOk out of turn")
+	}
+	c.timers.stop(&s.initT)
+	resumed := m.resumed
+	if resumed && (!a.known || a.epoch != m.epoch || len(a.seen) != m.slots) {
+		return violation("resumed what we did not claim")
+	}
+	if m.bulk != nil && !p.Dialler {
+		return violation("bulk bearers offered by the dialler")
+	}
+	s.state, s.epoch, s.slots, s.retries, s.backoff = conRun, m.epoch, m.slots, 0, 0
+	if resumed {
+		c.stat.Resumed++
+		for i, v := range a.seen { // what was not settled is shown anew
+			if v&settledBit == 0 {
+				a.seen[i] = 0
+			}
+		}
+	} else {
+		c.stat.NotResumed++
+		a.highest = 0
+		// The table a provider claims decides nothing about our memory: beyond PeerSlots settlement is not remembered.
+		a.seen = make([]uint64, min(m.slots, c.cfg.PeerSlots))
+	}
+	a.known, a.epoch, a.addr, a.plain, a.left = len(a.seen) == m.slots, m.epoch, p.Addr, !p.Authenticated, 0
+	s.cmpNext = c.now + compareEvery
+	if m.bulk != nil {
+		p.join.granted(m.bulk)
+	}
+	p.net.open()
+	c.wake(p, OfferOut)
+	return nil
+}
+
+// initNo ends the attempt; a busy provider is asked again later.
+func (c *Consumer) initNo(p *peer, reason uint64) error {
+	s := &p.con
+	if s.state != conWait {
+		return violation("initNo out of turn")
+	}
+	s.state = conFinished
+	switch reason {
+	case initNoVersion:
+		c.timers.stop(&s.initT)
+		if p.Dialler {
+			c.fx = append(c.fx, Effect{What: EffectClose, Peer: p.ID, p: p})
+		}
+	default:
+		wait := min(30*time.Second<<min(s.retries, 5), 10*time.Minute)
+		s.retries++
+		c.timers.set(&s.initT, c.now+wait)
+	}
+	return nil
+}
+
+// grant returns the next requestNext, false when enough are open or none may be sent now.
+func (c *Consumer) grant(p *peer) (msgRequestNext, bool) {
+	s := &p.con
+	if s.state != conRun || len(s.granted) >= 2 || s.holdback {
+		return msgRequestNext{}, false
+	}
+	inline := min(c.cfg.InlineBytes/pipeOffer, 256<<10)
+	s.granted = append(s.granted, inline)
+	return msgRequestNext{c.cfg.Window, inline}, true
+}
+
+// window is what the consumer counts as outstanding: offers held, and dispositions the provider cannot have read.
+func (s *conSession) window() int { return len(s.held) - s.extras + s.unsent }
+
+// judged is an entry with what was found out about it outside the core: the bouncer's answer and, for a push, the id its body
+// really has.
+type judged struct {
+	interest Interest
+	sum      ID
+}
+
+// offersMessage processes one answer.
+func (c *Consumer) offersMessage(p *peer, m *fromProvider, js []judged) error {
+	s := &p.con
+	if s.state < conRun || len(s.granted) == 0 {
+		return violation("offers without a requestNext")
+	}
+	if m.bodies > s.granted[0] {
+		return violation("%d bytes of bodies, %d were granted", m.bodies, s.granted[0])
+	}
+	if len(m.offers) == 0 && s.state == conRun {
+		return violation("empty offers without a stop")
+	}
+	s.granted = s.granted[1:]
+	s.answers++
+	s.changed = true
+	for i := range m.offers {
+		if err := c.entry(p, &m.offers[i], js[i]); err != nil {
+			return err
+		}
+		if p.gone {
+			return nil
+		}
+	}
+	c.wake(p, OfferOut)
+	if s.state == conStop && s.stopped && len(s.granted) == 0 {
+		s.state = conDone
+	}
+	return nil
+}
+
+// entry processes one offer, push, withdraw, known or synced.
+func (c *Consumer) entry(p *peer, e *entry, j judged) error {
+	s, a := &p.con, p.acct
+	if e.tag == entrySynced {
+		if s.synced {
+			return violation("synced twice")
+		}
+		s.synced = true
+		c.fx = append(c.fx, Effect{What: EffectSynced, Peer: p.ID, p: p})
+		return nil
+	}
+	if int(e.slot) >= s.slots {
+		return violation("slot %d of %d", e.slot, s.slots)
+	}
+	i := int(e.slot)
+	seen := uint64(0)
+	if i < len(a.seen) {
+		seen = a.seen[i] &^ settledBit
+	} else if o := s.held[e.slot]; o != nil {
+		seen = o.commit
+	}
+	s.churn++
+	if s.shown++; s.shown > 1<<12 {
+		s.shown, s.useful = s.shown/2, s.useful/2
+	}
+	switch e.tag {
+	case entryWithdraw:
+		if e.commit != 0 && e.commit < seen {
+			return nil // it shows something newer already
+		}
+		c.unrecord(p, e.slot)
+		return nil
+	case entryKnown:
+		if e.commit < seen {
+			return violation("slot %d: commit %d after %d", e.slot, e.commit, seen)
+		}
+		c.unrecord(p, e.slot)
+		c.record(p, e.slot, e.commit, true)
+		return nil
+	}
+	if e.commit < seen {
+		return violation("slot %d: commit %d after %d", e.slot, e.commit, seen)
+	}
+	ki, ok := c.kinds.index[e.kind]
+	if !ok {
+		return violation("an offer of kind %d, which we did not ask for", e.kind)
+	}
+	k := &c.kinds.cfg[ki]
+	if e.size > k.MaxSize {
+		return violation("kind %d: size %d is over the maximum of %d", e.kind, e.size, k.MaxSize)
+	}
+	if e.chunks.count > 0 {
+		l := layoutOf(e.size, k.ChunkSize)
+		if e.chunks.size != k.ChunkSize || e.chunks.count != uint64(l.chunks) {
+			return violation("kind %d: chunking %d × %d for %d bytes", e.kind, e.chunks.count, e.chunks.size, e.size)
+		}
+		if root := e.chunks.root; root != nil {
+			m, err := ParseRoot(root, k.MaxSize, k.ChunkSize)
+			if err != nil || RootID(e.kind, root) != e.id || m.size != e.size {
+				return violation("kind %d: inline manifest does not match the offer", e.kind)
+			}
+		}
+	}
+	if e.tag == entryPush {
+		c.stat.PushesReceived++
+		c.stat.BodiesReceived++
+		c.stat.BodyBytes += uint64(len(e.body))
+		if j.sum != e.id {
+			return violation("a pushed body does not have its id")
+		}
+	} else {
+		c.stat.OffersReceived++
+	}
+	c.unrecord(p, e.slot)
+	if s.window() >= c.cfg.Window {
+		return violation("more than %d offers outstanding", c.cfg.Window)
+	}
+	c.record(p, e.slot, e.commit, false)
+	if s.state != conRun {
+		return nil // on the way out: it will be offered anew
+	}
+	if !e.partial() {
+		c.offered(p, e.id)
+	}
+	o := &offer{p: p, slot: e.slot, hint: e.hint, kind: ki, commit: e.commit, id: e.id, size: e.size,
+		attr: slices.Clone(e.attr), at: c.now, chunks: chunking{size: e.chunks.size, count: e.chunks.count}, pushed: e.tag == entryPush}
+	if e.chunks.root != nil {
+		o.chunks.root = slices.Clone(e.chunks.root)
+	}
+	s.held[e.slot] = o
+	o.class = Class(e.hint & 3)
+	s.byClass[o.class]++
+	c.consider(o, j.interest, e.body)
+	return nil
+}
+
+// consider decides what becomes of an offer that is held: a verdict at once, or a place in its artifact's download.
+func (c *Consumer) consider(o *offer, in Interest, body []byte) {
+	if o.pushed && body != nil {
+		c.countPush(o, c.has(o.id) || c.holdsBody(o.id) || c.checks.get(o.id, c.now) != nil)
+	}
+	if c.has(o.id) {
+		c.verdict(o, Have)
+		return
+	}
+	if ck := c.checks.get(o.id, c.now); ck != nil {
+		if ck.verdict == Invalid {
+			c.verdict(o, Invalid)
+			return
+		}
+		if in >= MaybeLater {
+			c.verdict(o, Unwanted)
+			return
+		}
+		c.checks.drop(o.id) // purged, and wanted again
+	}
+	switch {
+	case in == NotWanted:
+		c.verdict(o, Unwanted)
+		return
+	case in >= MaybeLater:
+		c.later(o)
+		return
+	}
+	c.setClass(o, Class(in))
+	o.wants = true
+	c.attach(o, body)
+}
+
+func (c *Consumer) setClass(o *offer, cl Class) {
+	s := &o.p.con
+	s.byClass[o.class]--
+	o.class = cl
+	s.byClass[cl]++
+}
+
+// holdsBody reports whether the body of id is here and unjudged.
+func (c *Consumer) holdsBody(id ID) bool {
+	d := c.downs[id]
+	return d != nil && (d.state == downJudge || d.state == downParked)
+}
+
+// record notes the commit of a slot; beyond PeerSlots nothing is remembered.
+func (c *Consumer) record(p *peer, slot uint32, commit uint64, settled bool) {
+	a := p.acct
+	if commit > a.highest {
+		a.highest = commit
+	}
+	if int(slot) >= len(a.seen) {
+		return
+	}
+	if settled {
+		commit |= settledBit
+	}
+	a.seen[slot] = commit
+	p.con.changed = true
+}
+
+// unrecord is a slot whose content was withdrawn or replaced: the advertiser is gone, nothing is settled any more.
+func (c *Consumer) unrecord(p *peer, slot uint32) {
+	s := &p.con
+	if int(slot) < len(p.acct.seen) {
+		p.acct.seen[slot] &^= settledBit
+		s.changed = true
+	}
+	if q, ok := s.disp[slot]; ok {
+		delete(s.disp, slot)
+		if q.counts {
+			s.unsent--
+		}
+	}
+	if x, ok := s.stash.Peek(slot); ok {
+		over := s.overflow[x.kind]
+		s.stash.Remove(slot)
+		s.overflow[x.kind] = over
+	}
+	if o := s.held[slot]; o != nil {
+		c.release(o)
+		c.detach(o)
+	}
+}
+
+// release takes an offer out of the held ones.
+func (c *Consumer) release(o *offer) {
+	s := &o.p.con
+	if s.held[o.slot] == o {
+		delete(s.held, o.slot)
+		s.byClass[o.class]--
+		if o.extra {
+			s.extras--
+		}
+	}
+	o.ready.remove()
+}
+
+// verdict disposes of an offer that is held.
+func (c *Consumer) verdict(o *offer, v Verdict) {
+	p := o.p
+	if p.con.held[o.slot] != o {
+		return
+	}
+	c.release(o)
+	c.detach(o)
+	c.stat.Verdicts[v]++
+	if v == NoRoom {
+		c.stat.NoRoom++
+		c.missed(p)
+	}
+	if v.terminal() {
+		c.record(p, o.slot, o.commit, true)
+	}
+	if v == Delivered || v == Have {
+		p.con.useful++
+	}
+	c.queueDisp(p, disposition{o.slot, o.commit, v}, !o.extra)
+}
+
+// missed counts something that must be asked for again by timer: a quiet network would never bring it back.
+func (c *Consumer) missed(p *peer) {
+	p.con.noRoom++
+	if p.con.reofferT.pos == 0 {
+		p.con.backoff = time.Second
+		c.timers.set(&p.con.reofferT, c.now+time.Second)
+	}
+}
+
+// later parks an offer that the bouncer may want some day.
+func (c *Consumer) later(o *offer) {
+	s := &o.p.con
+	x := stashed{o.commit, o.id, o.kind, o.size, o.hint, chunking{size: o.chunks.size, count: o.chunks.count}, o.attr}
+	c.verdict(o, Later)
+	s.stash.Add(o.slot, x)
+}
+
+func (c *Consumer) queueDisp(p *peer, d disposition, counts bool) {
+	s := &p.con
+	if old, ok := s.disp[d.slot]; ok {
+		counts = counts || old.counts
+		if old.counts {
+			s.unsent--
+		}
+	} else {
+		s.order = append(s.order, d.slot)
+	}
+	s.disp[d.slot] = queuedDisp{d, counts}
+	if counts {
+		s.unsent++
+	}
+	if len(s.order) > 2*len(s.disp)+64 {
+		keep := s.order[:0]
+		seen := map[uint32]bool{}
+		for _, slot := range s.order {
+			if _, ok := s.disp[slot]; ok && !seen[slot] {
+				seen[slot] = true
+				keep = append(keep, slot)
+			}
+		}
+		s.order = keep
+	}
+	// A few milliseconds let dispositions share a message, unless the window gets tight.
+	if len(s.disp) >= c.cfg.Window/8 || len(s.disp) >= maxDispose || s.state != conRun {
+		c.wake(p, ControlOut)
+	} else if s.disposeT.pos == 0 {
+		c.timers.set(&s.disposeT, c.now+disposeDelay)
+	}
+}
+
+// lost ends the session: the provider is taken off all downloads, held offers and stash are forgotten, settled records kept.
+func (c *Consumer) lost(p *peer) {
+	s := &p.con
+	for _, t := range []*timer{&s.disposeT, &s.reofferT, &s.initT, &s.grantT} {
+		c.timers.stop(t)
+	}
+	slots := make([]uint32, 0, len(s.held))
+	for slot := range s.held {
+		slots = append(slots, slot)
+	}
+	slices.Sort(slots)
+	for _, slot := range slots {
+		o := s.held[slot]
+		c.release(o)
+		c.detach(o)
+	}
+	if a := p.acct; a.known && s.state >= conRun {
+		for i, v := range a.seen {
+			if v&settledBit == 0 {
+				a.seen[i] = 0
+			}
+		}
+	}
+	retries, backoff := s.retries, s.backoff
+	*s = conSession{state: conIdle, retries: retries, backoff: backoff, held: map[uint32]*offer{}, disp: map[uint32]queuedDisp{}}
+	s.initT = timer{what: timerInit, p: p}
+}
+
+// depart is lost for good: the peer's account is kept for a while.
+func (c *Consumer) depart(p *peer) {
+	a := p.acct
+	c.checks.leave(a)
+	a.left = max(c.now, 1)
+	c.quota.setConnected(a, false)
+	c.left.pushBack(&a.node, a)
+	// What the peer still holds of the shared half must fit there.
+	for c.quota.shared > c.quota.cap/2 {
+		n := c.orphan.front()
+		if n == nil {
+			break
+		}
+		c.abandon(n.v)
+	}
+	c.expireAccounts()
+}
+
+// expireAccounts forgets who left long ago, or longest ago when there are too many.
+func (c *Consumer) expireAccounts() {
+	for n := c.left.front(); n != nil; n = c.left.front() {
+		a := n.v
+		if c.left.n <= resumePeers && c.now-a.left <= resumeLife {
+			return
+		}
+		a.node.remove()
+		if a.total == 0 && !hasDisk(a) {
+			delete(c.accts, a.id)
+			continue
+		}
+		// Charged still: remember nothing else of it, look again when it is free.
+		c.forget(a)
+		a.left = c.now
+		if c.left.n > resumePeers {
+			continue // deleted by uncharge
+		}
+		c.left.pushBack(&a.node, a)
+	}
+}
+
+func hasDisk(a *account) bool {
+	for _, d := range a.disk {
+		if d > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// takeBack zeroes the records that settled id for good, so that a comparison brings it back (artifact §6.2, Digests). Slots
+// are not known by id any more; all settled records of all providers are zeroed.
+func (c *Consumer) takeBack() {
+	for _, p := range c.peers {
+		for i, v := range p.acct.seen {
+			if v&settledBit != 0 {
+				p.acct.seen[i] = v &^ settledBit
+				p.con.retake++
+			}
+		}
+		p.con.changed = true
+	}
+}

@@ -1,0 +1,163 @@
+package artifact
+
+import "time"
+
+// lane indices of a supplier.
+const (
+	laneUrgent = iota
+	laneMain   // the bulk lane of the main bearer, used only while no bulk bearer is up
+	laneBearer // … + maxBearers - 1
+	lanes      = laneBearer + maxBearers
+)
+
+// lane is one fetch stream on which we ask.
+type lane struct {
+	stream Stream
+	up     bool
+	open   []*request // sent ones first, in the order of their ids; then those that are not sent yet
+	sent   int
+	bytes  int64         // of open, not yet received
+	last   time.Duration // last message, or the sending of a request on an idle lane
+	ended  bool          // fetchEnd sent
+
+	// throughput: bytes since mark, while the lane was busy
+	mark  time.Duration
+	got   int64
+	total int64 // bytes ever received
+}
+
+// request is one fetch.
+type request struct {
+	id        uint64
+	p         *peer
+	l         *lane
+	d         *download // nil once nobody wants it
+	items     []item
+	left      int   // items not received
+	bytes     int64 // asked for
+	due       int64 // of them not received
+	class     Class
+	sent      bool
+	over      bool // past its deadline: others were asked
+	cancelled bool
+	hedged    bool // it has a duplicate
+	hedge     bool // it is one
+	sentAt    time.Duration
+	mark      int64 // what the lane had received when this one was sent
+	ahead     int64 // bytes on the lane up to and including this one, when it was queued
+	deadline  timer
+	hedgeT    timer
+}
+
+type item struct {
+	i   int // a chunk, or rootItem, or partItem(i)
+	n   int // bytes
+	got bool
+}
+
+// supplier is what the scheduler knows of one peer: its lanes, window and speed (artifact §6.5).
+type supplier struct {
+	isOpen bool
+	nextID uint64
+	lanes  [lanes]lane
+	ready  [classes][]list[*offer]
+	ring   [classes][]listNode[*peer]
+	full   list[*offer] // wait for quota
+	nfull  int
+
+	window  int64
+	grown   int64 // delivered since the window last grew
+	bytes   int64 // in flight
+	urgent  int64 // of them urgent
+	count   int   // open requests
+	nurgent int
+
+	rate    float64       // bytes/s, 0: not measured
+	rtt     time.Duration // least time a small request took, 0: not measured
+	least   time.Duration // least time of a chunk in this and the last ten minutes
+	leastB  time.Duration
+	leastAt time.Duration
+}
+
+func newSupplier(kinds int) supplier {
+	n := supplier{window: windowStart}
+	for c := range n.ready {
+		n.ready[c] = make([]list[*offer], kinds)
+		n.ring[c] = make([]listNode[*peer], kinds)
+	}
+	n.lanes[laneUrgent].stream = UrgentOut
+	n.lanes[laneMain].stream = BulkOut
+	for i := 0; i < maxBearers; i++ {
+		n.lanes[laneBearer+i].stream = bearerOut + Stream(i)
+	}
+	return n
+}
+
+// open readies the lanes of the main bearer for a new session.
+func (n *supplier) open() {
+	n.isOpen, n.nextID = true, 0
+	for i := range n.lanes {
+		n.lanes[i].ended = false
+	}
+	n.lanes[laneUrgent].up, n.lanes[laneMain].up = true, true
+}
+
+// srtt is the smoothed round trip: the host's figure, else what requests showed, else 0.
+func (n *supplier) srtt(p *peer) time.Duration {
+	if p.RTT > 0 {
+		return p.RTT
+	}
+	return n.rtt
+}
+
+// laneFor returns the lane for a class: urgent has its own; others take the bulk bearer with the least under way.
+func (n *supplier) laneFor(c Class) *lane {
+	if c == Urgent {
+		return &n.lanes[laneUrgent]
+	}
+	var best *lane
+	for i := laneBearer; i < lanes; i++ {
+		if l := &n.lanes[i]; l.up && !l.ended && (best == nil || l.bytes < best.bytes) {
+			best = l
+		}
+	}
+	if best == nil {
+		return &n.lanes[laneMain]
+	}
+	return best
+}
+
+// estimate is how long bytes more would take, srtt included; 1 s before anything was measured.
+func (n *supplier) estimate(p *peer, bytes int64) time.Duration {
+	if n.rate == 0 {
+		return time.Second
+	}
+	return n.srtt(p) + time.Duration(float64(bytes)/max(n.rate, 4096)*float64(time.Second))
+}
+
+// measure takes note of bytes that arrived on a busy lane.
+func (n *supplier) measure(now time.Duration, l *lane, bytes int) {
+	l.got += int64(bytes)
+	l.total += int64(bytes)
+	if dt := now - l.mark; dt >= 5*time.Millisecond {
+		r := float64(l.got) / dt.Seconds()
+		if n.rate == 0 {
+			n.rate = r
+		} else {
+			n.rate += (r - n.rate) / 8
+		}
+		l.mark, l.got = now, 0
+	}
+}
+
+// chunkTime notes how long a chunk took and returns how much longer than the least that was.
+func (n *supplier) chunkTime(now, t time.Duration) time.Duration {
+	if n.leastAt == 0 || now-n.leastAt > 10*time.Minute {
+		n.leastB, n.least, n.leastAt = n.least, t, max(now, 1)
+	}
+	n.least = min(n.least, t)
+	if n.leastB > 0 {
+		return t - min(n.least, n.leastB)
+	}
+	return t - n.least
+}
