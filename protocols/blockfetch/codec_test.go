@@ -1,6 +1,7 @@
 package blockfetch
 
 import (
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -74,6 +75,17 @@ func TestCodecBlockFetch(t *testing.T)          { codec.RoundTrip(t, samples()) 
 func TestCodecValidCBORBlockFetch(t *testing.T) { codec.ValidCBOR(t, samples()) }
 func TestCodecSplits2BlockFetch(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3BlockFetch(t *testing.T)   { codec.Splits3(t, cases, samples()) }
+
+func TestCDDLBlockFetch(t *testing.T) {
+	codec.ValidCDDL(t, vectors.LoadGrammar(t, "block-fetch"), cases, samples(), map[string]func(*rand.Rand) []byte{
+		"network.base.point": func(rnd *rand.Rand) []byte {
+			return chainsync.AppendPoint(nil, point(rnd.Uint64(), byte(1+rnd.IntN(255))))
+		},
+		"network.base.block": func(rnd *rand.Rand) []byte {
+			return chainsync.AppendBlock(nil, cbor.AppendBytes(nil, make([]byte, rnd.IntN(99))))
+		},
+	}, nil)
+}
 
 func TestRefusesBlockFetch(t *testing.T) {
 	codec.Refuse(t, []vectors.Refusal{

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -136,6 +137,23 @@ func TestCodecChainSync(t *testing.T)          { codec.RoundTrip(t, samples()) }
 func TestCodecValidCBORChainSync(t *testing.T) { codec.ValidCBOR(t, samples()) }
 func TestCodecSplits2ChainSync(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3ChainSync(t *testing.T)   { codec.Splits3(t, cases, samples()) }
+
+// What the grammar leaves open must be points and tips for us.
+var open = map[string]func(*rand.Rand) []byte{
+	"network.base.point": func(rnd *rand.Rand) []byte { return AppendPoint(nil, drawPoint(rnd)) },
+	"network.base.tip":   func(rnd *rand.Rand) []byte { return AppendTip(nil, Tip{drawPoint(rnd), rnd.Uint64()}) },
+}
+
+func drawPoint(rnd *rand.Rand) Point {
+	if rnd.IntN(4) == 0 {
+		return Origin
+	}
+	return Point{rnd.Uint64() >> rnd.IntN(64), hash(byte(1 + rnd.IntN(255)))}
+}
+
+func TestCDDLChainSync(t *testing.T) {
+	codec.ValidCDDL(t, vectors.LoadGrammar(t, "chain-sync"), cases, samples(), open, nil)
+}
 
 const tip0 = "828000"
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -137,6 +138,28 @@ func TestCodecSplits2Handshake(t *testing.T) {
 
 func TestCodecSplits3Handshake(t *testing.T) {
 	both(t, func(t *testing.T, ntc bool) { codec(ntc).Splits3(t, cases(ntc), samples(ntc)) })
+}
+
+func TestCDDLHandshake(t *testing.T) {
+	both(t, func(t *testing.T, ntc bool) {
+		file, all := "handshake-node-to-node-v14", NodeToNodeVersions()
+		if ntc {
+			file, all = "handshake-node-to-client", NodeToClientVersions()
+		}
+		g := vectors.LoadGrammar(t, file)
+		codec(ntc).ValidCDDL(t, g, cases(ntc), samples(ntc), map[string]func(*rand.Rand) []byte{
+			// The grammar cannot say that a table's keys ascend.
+			file + ".versionTable": func(rnd *rand.Rand) []byte {
+				p := Proposal{NodeToClient: ntc, Data: Data{Magic: rnd.Uint32(), Query: rnd.IntN(2) == 0}}
+				for _, v := range all {
+					if rnd.IntN(2) == 0 {
+						p.Versions = append(p.Versions, v)
+					}
+				}
+				return appendTable(nil, p.Table(), ntc)
+			},
+		}, nil)
+	})
 }
 
 func TestCodecRefuseReason(t *testing.T) {

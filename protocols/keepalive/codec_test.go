@@ -40,6 +40,10 @@ func TestCodecValidCBORKeepAlive(t *testing.T) { codec.ValidCBOR(t, samples()) }
 func TestCodecSplits2KeepAlive(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3KeepAlive(t *testing.T)   { codec.Splits3(t, cases, samples()) }
 
+func TestCDDLKeepAlive(t *testing.T) {
+	codec.ValidCDDL(t, vectors.LoadGrammar(t, "keep-alive"), cases, samples(), nil, nil)
+}
+
 // prop_byteLimits: every message is far below the limit of its state.
 func TestByteLimitsKeepAlive(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

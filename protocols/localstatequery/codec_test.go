@@ -1,6 +1,7 @@
 package localstatequery
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -73,6 +74,14 @@ func TestCodecLocalStateQuery(t *testing.T)          { codec.RoundTrip(t, sample
 func TestCodecValidCBORLocalStateQuery(t *testing.T) { codec.ValidCBOR(t, samples()) }
 func TestCodecSplits2LocalStateQuery(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3LocalStateQuery(t *testing.T)   { codec.Splits3(t, cases, samples()) }
+
+func TestCDDLLocalStateQuery(t *testing.T) {
+	codec.ValidCDDL(t, vectors.LoadGrammar(t, "local-state-query"), cases, samples(), map[string]func(*rand.Rand) []byte{
+		"network.base.point": func(rnd *rand.Rand) []byte {
+			return chainsync.AppendPoint(nil, point(rnd.Uint64(), byte(rnd.IntN(256))))
+		},
+	}, nil)
+}
 
 func TestRefusesLocalStateQuery(t *testing.T) {
 	codec.Refuse(t, []vectors.Refusal{

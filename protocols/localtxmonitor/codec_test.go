@@ -93,6 +93,10 @@ func TestCodecValidCBORLocalTxMonitor(t *testing.T) { codec.ValidCBOR(t, samples
 func TestCodecSplits2LocalTxMonitor(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3LocalTxMonitor(t *testing.T)   { codec.Splits3(t, cases, samples()) }
 
+func TestCDDLLocalTxMonitor(t *testing.T) {
+	codec.ValidCDDL(t, vectors.LoadGrammar(t, "local-tx-monitor"), cases, samples(), nil, nil)
+}
+
 func TestRefusesLocalTxMonitor(t *testing.T) {
 	codec.Refuse(t, []vectors.Refusal{
 		{Name: "Done in Acquired", State: StateAcquired, Hex: "8100"},

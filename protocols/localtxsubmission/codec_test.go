@@ -45,6 +45,13 @@ func TestCodecValidCBORLocalTxSubmission(t *testing.T) { codec.ValidCBOR(t, samp
 func TestCodecSplits2LocalTxSubmission(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3LocalTxSubmission(t *testing.T)   { codec.Splits3(t, cases, samples()) }
 
+func TestCDDLLocalTxSubmission(t *testing.T) {
+	g := vectors.LoadGrammar(t, "local-tx-submission", vectors.Override{
+		Rule: "rejectReason", With: "any", Why: "wire §14: CDDL: reject reason, NtC | `int` | `any` (era-wrapped error tree)",
+	})
+	codec.ValidCDDL(t, g, cases, samples(), nil, nil)
+}
+
 func TestRefusesLocalTxSubmission(t *testing.T) {
 	codec.Refuse(t, []vectors.Refusal{
 		{Name: "AcceptTx in Idle", State: StateIdle, Hex: "8101"},

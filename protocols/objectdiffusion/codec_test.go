@@ -68,6 +68,11 @@ func TestCodecValidCBORObjectDiffusion(t *testing.T) { codec.ValidCBOR(t, sample
 func TestCodecSplits2ObjectDiffusion(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3ObjectDiffusion(t *testing.T)   { codec.Splits3(t, cases, samples()) }
 
+func TestCDDLObjectDiffusion(t *testing.T) {
+	// The grammar cannot say that lists are indefinite; a comment in it does.
+	codec.ValidCDDL(t, vectors.LoadGrammar(t, "object-diffusion"), cases, samples(), nil, vectors.Indefinite)
+}
+
 func TestRefusesObjectDiffusion(t *testing.T) {
 	codec.Refuse(t, []vectors.Refusal{
 		{Name: "definite list of ids", State: StateIDsNonBlocking, Hex: "820280"},

@@ -76,6 +76,10 @@ func TestCodecValidCBORPeerSharing(t *testing.T) { codec.ValidCBOR(t, samples())
 func TestCodecSplits2PeerSharing(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3PeerSharing(t *testing.T)   { codec.Splits3(t, cases, samples()) }
 
+func TestCDDLPeerSharing(t *testing.T) {
+	codec.ValidCDDL(t, vectors.LoadGrammar(t, "peer-sharing-v14"), cases, samples(), nil, nil)
+}
+
 // prop_byteLimits: a reply of MaxPeers addresses fits, whatever they are, and one of the longest more does not.
 func TestByteLimitsPeerSharing(t *testing.T) {
 	longest := netip.MustParseAddrPort("[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535")

@@ -106,6 +106,11 @@ func TestCodecValidCBORTxSubmission(t *testing.T) { codec.ValidCBOR(t, samples()
 func TestCodecSplits2TxSubmission(t *testing.T)   { codec.Splits2(t, cases, samples()) }
 func TestCodecSplits3TxSubmission(t *testing.T)   { codec.Splits3(t, cases, samples()) }
 
+func TestCDDLTxSubmission(t *testing.T) {
+	// The grammar cannot say that lists are indefinite; a comment in it does.
+	codec.ValidCDDL(t, vectors.LoadGrammar(t, "tx-submission2"), cases, samples(), nil, vectors.Indefinite)
+}
+
 func TestRefusesTxSubmission(t *testing.T) {
 	codec.Refuse(t, []vectors.Refusal{
 		{Name: "N7 definite list", State: StateTxIDsBlocking, Hex: "820180"},
