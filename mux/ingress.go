@@ -25,6 +25,9 @@ type ingress struct {
 	ready   chan struct{} // made by the first wait
 }
 
+// behindBytes is how much an owner has to leave unread for the reader to let others run first.
+const behindBytes = 128 << 10
+
 // maxHint bounds what a stream asks for on the strength of what it needed last time.
 const maxHint = 256 << 10
 
@@ -45,13 +48,14 @@ func (in *ingress) deliver(s *Stream, p []byte) (woke, ok bool) {
 		in.makeRoom(len(p))
 	}
 	in.b.buf = append(in.b.buf, p...)
+	behind := len(in.b.buf)-in.r > behindBytes
 	wake := in.waiting
 	in.waiting = false
 	in.mu.Unlock()
 	if wake {
 		in.ready <- struct{}{}
 	}
-	return wake, true
+	return wake || behind, true
 }
 
 // makeRoom moves the unread bytes to the front of the buffer, or into one twice as large.
