@@ -51,6 +51,11 @@ func (e *NoBlocksError) Error() string { return fmt.Sprintf("block-fetch: peer h
 // Fault says that nobody is to blame.
 func (e *NoBlocksError) Fault() string { return "benign" }
 
+func absent(err error) bool {
+	var none *NoBlocksError
+	return errors.As(err, &none)
+}
+
 // The client's rules (wire §7). They come wrapped in a [*protocols.Error].
 var (
 	ErrTooFewBlocks  = errors.New("block-fetch: batch done before the last block of the range")
@@ -102,12 +107,7 @@ func (c *Client) Ranges(ctx context.Context, ranges iter.Seq[Range]) iter.Seq2[B
 				return
 			}
 			b, ok, err := c.receive(ctx)
-			var none *NoBlocksError
-			if err != nil && !errors.As(err, &none) {
-				yield(b, err)
-				return
-			}
-			if (ok || err != nil) && !yield(b, err) {
+			if (ok || err != nil) && !yield(b, err) || err != nil && !absent(err) {
 				return
 			}
 		}
@@ -124,8 +124,7 @@ func (c *Client) open(ctx context.Context) error {
 		c.session = s
 	}
 	for len(c.asked) > 0 {
-		var none *NoBlocksError
-		if _, _, err := c.receive(ctx); err != nil && !errors.As(err, &none) {
+		if _, _, err := c.receive(ctx); err != nil && !absent(err) {
 			return err
 		}
 	}
