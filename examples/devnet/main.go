@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	fs.Uint64Var(&c.seed, "seed", 1, "seed of the graph and of the generated chain")
 	fs.StringVar(&c.chain, "chain", "", "folder of immutable-DB chunks or *.cbor blocks to produce")
 	fs.BoolVar(&c.json, "json", false, "one JSON object a line on stdout")
-	rest, err := cli.Parse(fs, args)
+	rest, err := fs.Parse(args)
 	switch {
 	case err != nil:
 		return err

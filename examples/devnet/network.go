@@ -35,8 +35,8 @@ type network struct {
 	received int
 }
 
-func newNetwork(c config, dir string) (n *network, err error) {
-	n = &network{c: c, madeAt: map[chain.Point]time.Time{}}
+func newNetwork(c config, dir string) (_ *network, err error) {
+	n := &network{c: c, madeAt: map[chain.Point]time.Time{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())

@@ -27,7 +27,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	count := fs.Int("count", 4, "round trips to measure")
 	query := fs.Bool("query", false, "ask for the supported versions instead")
 	asJSON := fs.Bool("json", false, "one JSON object a line")
-	rest, err := cli.Parse(fs, args)
+	rest, err := fs.Parse(args)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -40,38 +41,44 @@ func Main(name string, run func(ctx context.Context, args []string, stdout io.Wr
 
 // Code reports err and returns the exit code for it.
 func Code(name string, err error, stderr io.Writer) int {
-	var usage *UsageError
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
+	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "%s: %v (-h explains)\n", name, err)
+	}
+	line := strings.ReplaceAll(err.Error(), "\n", "; ") // several joined
+	var usage *UsageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(stderr, "%s: %s (-h explains)\n", name, line)
 		return 2
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	fmt.Fprintf(stderr, "%s: %s\n", name, line)
 	return 1
 }
 
-// Flags returns a flag set whose help starts with usage, a line or more.
-func Flags(name, usage string) *flag.FlagSet {
-	fs := flag.NewFlagSet(name, flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {
-		fmt.Fprintf(os.Stdout, "%s\n\n", usage)
-		fs.SetOutput(os.Stdout)
-		fs.PrintDefaults()
-		fs.SetOutput(io.Discard)
-	}
-	return fs
+// Set is a set of flags that come in any order, before, between and after other arguments.
+type Set struct {
+	*flag.FlagSet
+	usage string
 }
 
-// Parse parses args, flags and others in any order, and returns the others.
-func Parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
+// Flags returns a flag set whose help starts with usage, a line or more.
+func Flags(name, usage string) *Set {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	return &Set{fs, usage}
+}
+
+// Parse parses args and returns those that are no flags. Asked for help, it prints it and fails with [flag.ErrHelp].
+func (fs *Set) Parse(args []string) (rest []string, err error) {
 	for {
-		if err := fs.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
+		err := fs.FlagSet.Parse(args)
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(os.Stdout, "%s\n\n", fs.usage)
+			fs.SetOutput(os.Stdout)
+			fs.PrintDefaults()
+			return nil, err
+		}
+		if err != nil {
 			return nil, &UsageError{err}
 		}
 		if fs.NArg() == 0 {
