@@ -20,6 +20,9 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
+// memoryLimit is what reading n bytes may cost.
+func memoryLimit(n int) uint64 { return boundFactor * uint64(1<<20+64*n) }
+
 // fill repeats a part between a head and a tail up to about a size; the part may hold a %, which becomes a different number
 // each time.
 func fill(head, part, sep, tail string, size int) []byte {
@@ -46,7 +49,7 @@ func fill(head, part, sep, tail string, size int) []byte {
 // TestMemoryBound: reading needs at most 1 MiB + 64 bytes for each byte of input, whatever the input. The total of all
 // allocations is measured, an upper bound of the peak.
 func TestMemoryBound(t *testing.T) {
-	const size = 2 << 20
+	const size = boundSize
 	local := `{"publicRoots":[],"localRoots":[`
 	cbor := "\x82\x01\x82\x82\x01\x07\x9f"
 	pool := "\x82\x82\x01\x01\x82\x82\x01\x01\x9f\x82\x03\x40\xff"
@@ -87,7 +90,7 @@ func TestMemoryBound(t *testing.T) {
 		"cbor bignum, bytes": fill(cbor+"\x82\x82\xc2\x5a\x00\x3f\x00\x00", "x", "", "", size),
 	} {
 		t.Run(name, func(t *testing.T) {
-			limit := uint64(1<<20 + 64*len(input))
+			limit := memoryLimit(len(input))
 			require.LessOrEqual(t, allocated(func() { Parse(input, Options{Convert: true}) }), limit, "topology")
 			require.LessOrEqual(t, allocated(func() { ParseSnapshot(input, SnapshotOptions{OldDomainKey: true}) }), limit, "snapshot")
 			require.LessOrEqual(t, allocated(func() { _, _ = DecodeSnapshot(input) }), limit, "snapshot in CBOR")
@@ -124,7 +127,7 @@ func FuzzTopology(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var strict *Result
 		used := allocated(func() { strict = Parse(data, Options{Convert: true, Genesis: len(data)%2 == 0}) })
-		require.LessOrEqual(t, used, uint64(1<<20+64*len(data)))
+		require.LessOrEqual(t, used, memoryLimit(len(data)))
 		lenient := Parse(data, Options{Lenient: true, Convert: true})
 		checkProblems(t, data, strict.Problems)
 		require.Equal(t, strict.Topology, lenient.Topology)
@@ -148,7 +151,7 @@ func FuzzSnapshotJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var r *SnapshotResult
 		used := allocated(func() { r = ParseSnapshot(data, SnapshotOptions{OldDomainKey: true}) })
-		require.LessOrEqual(t, used, uint64(1<<20+64*len(data)))
+		require.LessOrEqual(t, used, memoryLimit(len(data)))
 		checkProblems(t, data, r.Problems)
 		if r.Snapshot == nil {
 			require.Error(t, r.Err())
@@ -172,7 +175,7 @@ func FuzzSnapshotCBOR(f *testing.F) {
 		var s *Snapshot
 		var err error
 		used := allocated(func() { s, err = DecodeSnapshot(data) })
-		require.LessOrEqual(t, used, uint64(1<<20+64*len(data)))
+		require.LessOrEqual(t, used, memoryLimit(len(data)))
 		if err != nil {
 			var bad *CBORError
 			require.ErrorAs(t, err, &bad)

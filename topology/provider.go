@@ -407,7 +407,7 @@ func (p *Provider) resolveAll(ctx context.Context, points []AccessPoint) (found 
 	p.counters.LookupFailures += uint64(dead)
 	p.mu.Unlock()
 	if !any && len(errs) > 0 {
-		return nil, ttl, errs[0]
+		return nil, minTTL, errs[0]
 	}
 	return found, max(ttl, minTTL), nil
 }

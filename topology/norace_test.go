@@ -1,0 +1,8 @@
+//go:build !race
+
+package topology
+
+const (
+	boundSize   = 1 << 20
+	boundFactor = 1
+)
