@@ -27,7 +27,7 @@ func TestNotSentLowat(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		set, want int
-	}{{"default", 0, 131_072}, {"16 KiB", 16 << 10, 16 << 10}, {"left alone", -1, 0}} {
+	}{{"default", 0, 65_536}, {"16 KiB", 16 << 10, 16 << 10}, {"left alone", -1, 0}} {
 		for _, layered := range []bool{false, true} {
 			x, _ := tcpPair(t)
 			bearer := x

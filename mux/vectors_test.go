@@ -233,7 +233,7 @@ func TestBatchLimits(t *testing.T) {
 	}{
 		{"bytes", Config{SDUSize: 500, BatchBytes: 5_000}, 60_000, 10},
 		{"SDUs", Config{SDUSize: 10, BatchBytes: 1 << 20}, 3_000, 100},
-		{"defaults", Config{SDUSize: 12_288}, 200_000, 11},
+		{"defaults", Config{SDUSize: 12_288}, 200_000, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
