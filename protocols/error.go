@@ -20,12 +20,14 @@ const (
 	Misuse                              // this end tried to send or receive out of turn
 	AlreadyRunning                      // the stream is in use by another session
 	Unsupported                         // the connection does not carry this mini-protocol in this role
-	Panicked                            // a callback of the host panicked
+	Panicked                            // a callback of the host panicked; Err is a [*PanicError]
+	Failed                              // a callback of the host returned an error
+	NotReading                          // the peer does not read the answers to what it goes on to ask
 )
 
 var errorKinds = [...]string{
 	"", "malformed message", "unexpected message", "message too large", "time limit exceeded", "rule violated", "out of turn",
-	"already running", "not available on this connection", "panic in a callback",
+	"already running", "not available on this connection", "panic in a callback", "callback failed", "answers not read",
 }
 
 // String returns the kind in words.
@@ -81,6 +83,30 @@ func (e *Error) Fault() string {
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && *t == Error{Kind: e.Kind}
+}
+
+// PanicError is a panic of a host's callback, which ended one connection.
+type PanicError struct {
+	Value any    // what was passed to panic
+	Stack []byte // of the goroutine that panicked, as [runtime/debug.Stack] formats it
+}
+
+// Error returns the value in words, without the stack.
+func (e *PanicError) Error() string { return fmt.Sprint("panic: ", e.Value) }
+
+// Unwrap returns the value if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// Cause returns what a connection's error comes from: the error that this end aborted it with, if that is so. Without it, an
+// error of the multiplexer would hide whose fault it was.
+func Cause(err error) error {
+	if e, ok := err.(*mux.Error); ok && e.Kind == mux.Stopped && e.Err != nil {
+		return e.Err
+	}
+	return err
 }
 
 // Values for errors.Is.

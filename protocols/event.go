@@ -1,28 +1,33 @@
 package protocols
 
 import (
-	"errors"
-	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 )
 
 // eventForm is what a session in event form has beside: events one at a time, without a goroutine that waits for them.
 type eventForm struct {
-	mu      sync.Mutex
-	over    bool
-	timer   *time.Timer
-	wakeSet bool
+	mu     sync.Mutex
+	over   bool
+	timer  *time.Timer
+	wakeAt time.Time // zero: no event is asked for
 }
 
 // RunEvents starts the session in event form: its mini-protocol's Step is called for each event until it reaches a final state or
-// fails. It returns at once. onEnd of the session is called when the run is over in good order.
+// fails, which ends the connection. It returns at once. onEnd of the session is called when the run is over in good order. A session
+// that has been cancelled does not start.
 func (s *Session) RunEvents() {
-	e := &eventForm{}
-	s.event = e
 	s.mu.Lock()
-	s.clock.blocked = true
+	dead := s.dead || s.event != nil
+	if !dead {
+		s.event = &eventForm{}
+		s.clock.blocked = true
+	}
 	s.mu.Unlock()
+	if dead {
+		return
+	}
 	s.stream.OnData(s.stepMessages)
 	s.step(Event{Kind: OnStart})
 	s.stepMessages() // what had arrived before
@@ -31,7 +36,7 @@ func (s *Session) RunEvents() {
 // Wake asks for an [OnTimer] event after d; a later call replaces an earlier one. Only a [StepFunc] may call it.
 func (s *Session) Wake(d time.Duration) {
 	e := s.event
-	e.wakeSet = true
+	e.wakeAt = time.Now().Add(d)
 	if e.timer == nil {
 		e.timer = time.AfterFunc(d, func() { s.step(Event{Kind: OnTimer}) })
 	} else {
@@ -40,7 +45,10 @@ func (s *Session) Wake(d time.Duration) {
 }
 
 func (s *Session) stepControl() {
-	if s.event != nil {
+	s.mu.Lock()
+	running := s.event != nil
+	s.mu.Unlock()
+	if running {
 		s.step(Event{Kind: OnControl})
 	}
 }
@@ -54,10 +62,10 @@ func (s *Session) step(ev Event) {
 		return
 	}
 	if ev.Kind == OnTimer {
-		if !e.wakeSet {
+		if e.wakeAt.IsZero() || time.Now().Before(e.wakeAt) { // it was replaced when it had fired
 			return
 		}
-		e.wakeSet = false
+		e.wakeAt = time.Time{}
 	}
 	s.dispatch(ev)
 	s.drain()
@@ -68,7 +76,7 @@ func (s *Session) dispatch(ev Event) {
 	ev.At = time.Now()
 	err := s.protect(func() error { return s.mp.Step(s, ev) })
 	if err != nil {
-		s.abort(err)
+		s.abort(s.blame(err))
 	}
 	if err != nil || s.Finished() {
 		s.event.over = true
@@ -118,9 +126,8 @@ func (s *Session) drain() {
 			return
 		}
 		s.dispatch(Event{Kind: OnMessage, Message: m})
-		if s.held > 0 && !e.over {
-			s.stream.Discard(s.held)
-			s.held = 0
+		if n := s.held; n > 0 && !e.over {
+			s.release(n)
 		}
 		s.view = nil
 	}
@@ -130,11 +137,7 @@ func (s *Session) drain() {
 func (s *Session) protect(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			cause, ok := r.(error)
-			if !ok {
-				cause = errors.New(fmt.Sprint(r))
-			}
-			err = s.fault(Panicked, s.State(), true, cause)
+			err = s.fault(Panicked, s.State(), true, &PanicError{Value: r, Stack: debug.Stack()})
 		}
 	}()
 	return f()

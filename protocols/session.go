@@ -28,7 +28,7 @@ type Session struct {
 
 	// receiving
 	view []byte // what has arrived and was not discarded; the message handed out last comes first
-	held int    // bytes of that message
+	held int    // bytes of that message; the receiver writes it, under the lock
 	last State  // that it was received in
 	scan cbor.Scanner
 
@@ -37,10 +37,11 @@ type Session struct {
 	pipeline pipeline
 	clock    clock
 	ended    bool
+	dead     bool       // its connection has ended: no clock, no event
+	torn     bool       // part of a message was sent
+	event    *eventForm // nil in blocking form
 
 	control atomic.Pointer[controlState]
-
-	event *eventForm // nil in blocking form
 }
 
 type controlState struct {
@@ -94,7 +95,7 @@ func (s *Session) Queue(ctx context.Context, msg []byte) error {
 }
 
 // Flush lets everything queued leave.
-func (s *Session) Flush() error { return s.stream.Flush() }
+func (s *Session) Flush() error { return Cause(s.stream.Flush()) }
 
 // Pipeline is Queue for a request whose answer is not awaited: this end keeps the agency, and the answers are received in the
 // order of the requests (wire §5.1). A message that is not pipelined can be sent again once all answers have been received.
@@ -103,22 +104,30 @@ func (s *Session) Pipeline(ctx context.Context, msg []byte) error {
 }
 
 func (s *Session) send(ctx context.Context, msg []byte, pipelined, flush bool) error {
-	if err := s.leave(msg, pipelined); err != nil {
+	if err := s.leave(msg, len(msg), pipelined); err != nil {
 		return err
 	}
 	if err := s.stream.Append(ctx, mux.DefaultRank, msg); err != nil {
-		return err
+		return s.tear(err)
 	}
 	if flush {
-		return s.stream.Flush()
+		return s.Flush()
 	}
 	return nil
+}
+
+// tear notes that a message has perhaps not been sent as a whole.
+func (s *Session) tear(err error) error {
+	s.mu.Lock()
+	s.torn = true
+	s.mu.Unlock()
+	return Cause(err)
 }
 
 // SendParts is Queue for a message that lies in pieces, such as a head and a large payload, which are not joined first. head must
 // hold at least the outer array's head and the tag.
 func (s *Session) SendParts(ctx context.Context, head, payload, tail []byte) error {
-	if err := s.leave(head, false); err != nil {
+	if err := s.leave(head, len(head)+len(payload)+len(tail), false); err != nil {
 		return err
 	}
 	for _, p := range [...][]byte{head, payload, tail} {
@@ -126,31 +135,45 @@ func (s *Session) SendParts(ctx context.Context, head, payload, tail []byte) err
 			continue
 		}
 		if err := s.stream.Append(ctx, mux.DefaultRank, p); err != nil {
-			return err
+			return s.tear(err)
 		}
 	}
 	return nil
 }
 
 // TrySend is Send that never blocks, for the event form: it fails when the stream's egress limit is reached, which only a peer
-// that does not read can bring about.
+// that does not read can bring about. The error is of kind [NotReading] then.
 func (s *Session) TrySend(msg []byte) error {
-	if err := s.leave(msg, false); err != nil {
+	st := s.State()
+	if err := s.leave(msg, len(msg), false); err != nil {
 		return err
 	}
 	if err := s.stream.TryAppend(mux.DefaultRank, msg); err != nil {
-		return err
+		var full *mux.Error
+		if errors.As(err, &full) && full.Kind == mux.EgressFull {
+			err = s.fault(NotReading, st, false, err)
+		}
+		return s.tear(err)
 	}
-	return s.stream.Flush()
+	return s.Flush()
 }
 
-// leave checks a message that is to be sent against the table and moves on.
-func (s *Session) leave(msg []byte, pipelined bool) error {
+// leave checks a message of size bytes that is to be sent, and begins with msg, against the table and moves on. The byte limit of the
+// state is the peer's to enforce; a message that it would have to refuse is not sent.
+func (s *Session) leave(msg []byte, size int, pipelined bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sp := s.mp.Spec
-	if s.ended {
+	switch {
+	case s.ended:
 		return s.fault(Misuse, s.state, true, errors.New("the session has ended"))
+	case s.torn:
+		return s.fault(Misuse, s.state, true, errors.New("only a part of the message before was sent"))
+	}
+	if limit := sp.States[s.state].Bytes; limit > 0 && size > limit {
+		e := s.fault(TooLarge, s.state, true, nil)
+		e.Limit = limit
+		return e
 	}
 	if sp.States[s.state].Agency != s.ours {
 		return s.fault(Misuse, s.state, true, fmt.Errorf("%s has the agency", sp.States[s.state].Agency))
@@ -185,13 +208,13 @@ func (s *Session) Recv(ctx context.Context) (Message, error) {
 			return m, err
 		}
 		if err := s.stream.Flush(); err != nil {
-			return Message{}, err
+			return Message{}, Cause(err)
 		}
 		s.waiting(true)
 		view, err := s.stream.Wait(ctx, len(s.view))
 		s.waiting(false)
 		if err != nil {
-			return Message{}, err
+			return Message{}, Cause(err)
 		}
 		s.view = view
 	}
@@ -204,9 +227,9 @@ func (s *Session) TryRecv() (m Message, ok bool, err error) {
 	if err != nil {
 		return Message{}, false, err
 	}
-	if s.held > 0 {
-		s.stream.Discard(s.held)
-		s.view, s.held = s.view[s.held:], 0
+	if n := s.held; n > 0 {
+		s.view = s.view[n:]
+		s.release(n)
 	}
 	n, done, err := s.scan.Next(s.view)
 	if err != nil {
@@ -229,15 +252,21 @@ func (s *Session) arrive(st State, raw []byte) (Message, bool, error) {
 	if err != nil {
 		return Message{}, false, s.abort(s.fault(Unexpected, st, false, err))
 	}
-	s.held, s.last = len(raw), st
+	s.last = st
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.held = len(raw)
 	if s.pipeline.n > 0 {
 		s.pipeline.advance(t.To)
 	} else {
 		s.state = t.To
 	}
-	s.clock.running = false // the next wait begins when somebody waits, or with the next request
+	// The next wait begins now if an answer is due, whether or not anybody collects it. If there are bytes behind this message,
+	// the next one lies there already, or begins to be waited for when it turns out to be a part only.
+	s.clock.running = false
+	if s.pipeline.n > 0 && len(s.view) == len(raw) {
+		s.startClock(s.pipeline.state())
+	}
 	return Message{Tag: t.Tag, From: st, To: t.To, Raw: raw}, true, nil
 }
 
@@ -254,6 +283,15 @@ func (s *Session) receiving() (State, error) {
 	return s.state, nil
 }
 
+// release gives the bytes of the message handed out last back to the stream. The count goes first: for a moment too many bytes
+// seem to be unread, which at worst lets the clock run on.
+func (s *Session) release(n int) {
+	s.mu.Lock()
+	s.held = 0
+	s.mu.Unlock()
+	s.stream.Discard(n)
+}
+
 func (s *Session) limit(st State) int {
 	if n := s.mp.Spec.States[st].Bytes; n > 0 {
 		return n
@@ -264,16 +302,37 @@ func (s *Session) limit(st State) int {
 	return 128 << 10
 }
 
-// Run calls f, one of the mini-protocol's functions in blocking form, and ends the session. A panic in f is returned as an error of
-// kind [Panicked].
+// Run calls f, one of the mini-protocol's functions in blocking form, and ends the session; if f fails, it ends the connection too
+// (wire §2.9). A panic in f is returned as an error of kind [Panicked], an error of the host's own as one of kind [Failed]. When
+// ctx ends f between two exchanges, the stream is given back and the connection goes on.
 func (s *Session) Run(ctx context.Context, f func(context.Context, *Session) error) error {
 	err := s.protect(func() error { return f(ctx, s) })
-	if err == nil {
-		s.End()
-	} else {
-		s.Cancel()
+	switch {
+	case err == nil:
+	case ctx.Err() != nil && s.untouched():
+	default:
+		err = s.abort(s.blame(err))
 	}
+	s.End()
 	return err
+}
+
+// untouched says that another run could take over: nothing is outstanding and nothing half done.
+func (s *Session) untouched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := s.mp.Spec.States[s.state].Agency == Nobody || s.state == s.mp.Spec.Initial
+	return end && s.pipeline.n == 0 && !s.torn
+}
+
+// blame gives an error of the host the name of the mini-protocol; errors of this package and of the connection have names.
+func (s *Session) blame(err error) error {
+	var e *Error
+	var m *mux.Error
+	if errors.As(err, &e) || errors.As(err, &m) {
+		return err
+	}
+	return s.fault(Failed, s.State(), true, err)
 }
 
 // Fail reports that the content of the message received last breaks a rule of the mini-protocol, and ends the connection. It
@@ -285,8 +344,11 @@ func (s *Session) Fail(cause error) error {
 // Abort ends the connection because of err, whatever it is, and returns it.
 func (s *Session) Abort(err error) error { return s.abort(err) }
 
+// abort ends the connection with err, unless err says that this end is closing it already: what was sent before still leaves then.
 func (s *Session) abort(err error) error {
-	s.stream.Mux().Abort(err)
+	if !errors.Is(err, mux.ErrStopped) {
+		s.stream.Mux().Abort(err)
+	}
 	return err
 }
 
@@ -314,17 +376,15 @@ func (s *Session) End() {
 	}
 	s.ended = true
 	s.clock.stop()
-	idle := s.mp.Spec.States[s.state].Agency == Nobody || s.state == s.mp.Spec.Initial
-	idle = idle && s.pipeline.n == 0
+	st := s.state
 	s.mu.Unlock()
-	if s.held > 0 {
-		s.stream.Discard(s.held)
-		s.held, s.view = 0, nil
+	if n := s.held; n > 0 {
+		s.release(n)
 	}
-	if !idle {
-		s.abort(s.fault(Misuse, s.state, true, errors.New("the run was given up in the middle")))
-	} else {
-		_ = s.stream.Flush() // an error means that the connection has ended anyway
+	s.view = nil
+	err := s.stream.Flush() // what is queued; it fails when the connection has ended or is being closed
+	if err == nil && !s.untouched() {
+		s.abort(s.fault(Misuse, st, true, errors.New("the run was given up in the middle")))
 	}
 	if s.onEnd != nil {
 		s.onEnd(s)
@@ -334,19 +394,21 @@ func (s *Session) End() {
 // Cancel ends the run from outside, when its connection has ended: timers are stopped and no event is delivered any more. In
 // blocking form the goroutine that runs it sees the connection's error.
 func (s *Session) Cancel() {
-	if e := s.event; e != nil {
-		e.mu.Lock()
-		e.over = true
-		if e.timer != nil {
-			e.timer.Stop()
-		}
-		e.mu.Unlock()
-		s.End()
+	s.mu.Lock()
+	s.dead = true
+	s.clock.stop()
+	e := s.event
+	s.mu.Unlock()
+	if e == nil {
 		return
 	}
-	s.mu.Lock()
-	s.clock.stop()
-	s.mu.Unlock()
+	e.mu.Lock()
+	e.over = true
+	if e.timer != nil {
+		e.timer.Stop()
+	}
+	e.mu.Unlock()
+	s.End()
 }
 
 // Control returns what the owner of the connection wants of this run, and a channel that is closed when that changes.
@@ -401,7 +463,7 @@ func (c *clock) stop() {
 // startClock begins the wait for a message in st. Called with the lock held.
 func (s *Session) startClock(st State) {
 	limit := s.mp.Spec.States[st].Timeout
-	if limit.Max == 0 {
+	if limit.Max == 0 || s.dead || s.ended {
 		s.clock.running = false
 		return
 	}
@@ -447,7 +509,7 @@ func (s *Session) clockFired() {
 		st = s.pipeline.state()
 	}
 	a := s.mp.Spec.States[st].Agency
-	if s.ended || a == s.ours || a == Nobody {
+	if s.dead || s.ended || a == s.ours || a == Nobody {
 		s.mu.Unlock()
 		return
 	}
@@ -455,8 +517,8 @@ func (s *Session) clockFired() {
 	case c.running && left > 0:
 		c.firesAt = c.deadline
 		c.timer.Reset(left)
-	case !c.running, !c.blocked && s.stream.Buffered() > 0:
-		// An answer has been taken since, or one lies there and nobody collects it: the peer is not late.
+	case !c.running, !c.blocked && s.stream.Buffered() > s.held:
+		// An answer lies there and nobody collects it: the peer is not late.
 		s.startClock(st)
 	default:
 		e := s.fault(TimedOut, st, false, nil)
