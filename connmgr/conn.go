@@ -34,6 +34,9 @@ type Conn struct {
 	tasks sync.WaitGroup // responders in blocking form, and the teardown
 }
 
+// keepAliveServer serves all connections: it has no state.
+var keepAliveServer = keepalive.Server()
+
 // lane is one mini-protocol in one role on one connection.
 type lane struct {
 	role    mux.Role
@@ -83,8 +86,7 @@ func (c *Conn) runs(role mux.Role) bool {
 func (c *Conn) carry(o Options) error {
 	own := o.Protocols
 	if !c.neg.NodeToClient {
-		own = append([]*protocols.MiniProtocol{}, own...)
-		own = append(own, keepalive.Server())
+		own = append(own[:len(own):len(own)], keepAliveServer)
 	}
 	for _, mp := range own {
 		if mp.Enabled != nil && !mp.Enabled(c.neg) {
