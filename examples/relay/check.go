@@ -12,6 +12,10 @@ import (
 func check(o options, stdout, stderr io.Writer) int {
 	r, err := topology.ReadFile(o.topology, topology.Options{Lenient: o.lenient})
 	if err != nil {
+		if o.json { // whoever reads the output finds an object in it in any case
+			unread := topology.Report{Problems: []topology.Problem{{Severity: topology.Error, Line: 1, Column: 1, Message: err.Error()}}}
+			_ = json.NewEncoder(stdout).Encode(unread)
+		}
 		fmt.Fprintf(stderr, "relay: %v\n", err)
 		return exitFail
 	}
