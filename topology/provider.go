@@ -46,7 +46,7 @@ type ProviderConfig struct {
 	// Seed of all random choices.
 	Seed uint64
 	// Report, when not nil, is told of failures that have no other way out: look-ups, snapshots that are not used, the ledger.
-	// It is called from several goroutines, with no lock held.
+	// It is called from several goroutines, with no lock held, and must not call Close.
 	Report func(error)
 }
 

@@ -419,6 +419,29 @@ func TestSRVWeights(t *testing.T) {
 	require.Zero(t, asked, "IPv6 is off")
 }
 
+// TestSystemResolver: the standard library's resolver behind the same interface, without life times.
+func TestSystemResolver(t *testing.T) {
+	s := newServer(t)
+	s.set(dns.TypeA, "a.example.", "a.example. 300 IN A 10.0.0.1")
+	s.set(dns.TypeAAAA, "a.example.", "a.example. 300 IN AAAA 2001:db8::1")
+	s.set(dns.TypeSRV, "_x._tcp.example.", "_x._tcp.example. 90 IN SRV 1 30 3001 a.example.")
+	s.fail(dns.TypeA, "gone.example.", dns.RcodeNameError)
+	r := topology.SystemResolver{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, s.addr)
+	}}}
+	for family, want := range map[int]string{4: "10.0.0.1", 6: "2001:db8::1"} {
+		addrs, ttl, err := r.LookupIP(context.Background(), family, "a.example.")
+		require.NoError(t, err)
+		require.Equal(t, []netip.Addr{netip.MustParseAddr(want)}, addrs)
+		require.Zero(t, ttl)
+	}
+	records, _, err := r.LookupSRV(context.Background(), "_x._tcp.example.")
+	require.NoError(t, err)
+	require.Equal(t, []topology.SRVRecord{{Target: "a.example.", Port: 3001, Priority: 1, Weight: 30}}, records)
+	_, _, err = r.LookupIP(context.Background(), 4, "gone.example.")
+	require.True(t, dnsError(t, err).IsNotFound)
+}
+
 // TestConcurrency: many look-ups at the same time through one client.
 func TestConcurrency(t *testing.T) {
 	s := newServer(t)
