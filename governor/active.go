@@ -19,7 +19,7 @@ func (c *Core) activeBelowOf(target int, counted []kind, from kind) verdict {
 		return skipUntil(c.waiting(from, warmWait))
 	}
 	picked, total := c.pick(PickWarmToHot, deficit, []kind{from}, warmReady)
-	c.activate("PromoteWarm"+suffix(from), target, actual, total, picked)
+	c.activate(named(from == kindBig, "PromoteWarmPeers", "PromoteWarmBigLedgerPeers"), target, actual, total, picked)
 	return did
 }
 
@@ -47,7 +47,7 @@ func (c *Core) activeBelowLocal() verdict {
 }
 
 func (c *Core) activate(name string, target, actual, candidates int, picked []*peer) {
-	c.trace(name, target, actual, candidates, "", addresses(picked)...)
+	c.trace(name, target, actual, candidates, "", c.addresses(picked)...)
 	for _, p := range picked {
 		c.touch(p, target, actual, candidates)
 		c.move(p, activating, 0)
@@ -103,7 +103,7 @@ func (c *Core) activeAboveLocal() verdict {
 }
 
 func (c *Core) deactivate(name string, target, actual, candidates int, picked []*peer) {
-	c.trace(name, target, actual, candidates, "", addresses(picked)...)
+	c.trace(name, target, actual, candidates, "", c.addresses(picked)...)
 	for _, p := range picked {
 		c.touch(p, target, actual, candidates)
 		c.move(p, deactivating, 0)

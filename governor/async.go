@@ -48,7 +48,8 @@ func (c *Core) wentByThemselves() verdict {
 		return skip
 	}
 	batch := c.changed
-	c.changed = nil
+	c.changed = c.batch[:0]
+	c.batch = batch // its room is for the next
 	// One draw for each batch and direction.
 	toWarm := c.uniform(c.cfg.Timing.ReactivateFuzz[0], c.cfg.Timing.ReactivateFuzz[1])
 	toCold := c.uniform(c.cfg.Timing.ReconnectFuzz[0], c.cfg.Timing.ReconnectFuzz[1])

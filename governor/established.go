@@ -22,7 +22,7 @@ func (c *Core) establishedBelowOf(target int, counted []kind, from kind) verdict
 		return skipUntil(c.waiting(from, coldWait))
 	}
 	picked, total := c.pick(PickColdToWarm, deficit, []kind{from}, coldReady)
-	c.connect("PromoteCold"+suffix(from), target, actual, total, picked)
+	c.connect(named(from == kindBig, "PromoteColdPeers", "PromoteColdBigLedgerPeers"), target, actual, total, picked)
 	return did
 }
 
@@ -50,7 +50,7 @@ func (c *Core) establishedBelowLocal() verdict {
 }
 
 func (c *Core) connect(name string, target, actual, candidates int, picked []*peer) {
-	c.trace(name, target, actual, candidates, "", addresses(picked)...)
+	c.trace(name, target, actual, candidates, "", c.addresses(picked)...)
 	for _, p := range picked {
 		c.touch(p, target, actual, candidates)
 		o := ConnectOptions{InitiatorOnly: c.cfg.InitiatorOnly, BigLedger: p.class == classBig}
@@ -96,17 +96,10 @@ func (c *Core) closeWarm(name string, n, target, actual int, from kind) verdict 
 		return skip
 	}
 	picked, total := c.pick(PickWarmToCold, n, []kind{from}, warmReady, warmWait)
-	c.trace(name, target, actual, total, "", addresses(picked)...)
+	c.trace(name, target, actual, total, "", c.addresses(picked)...)
 	for _, p := range picked {
 		c.touch(p, target, actual, total)
 		c.close(p)
 	}
 	return did
-}
-
-func suffix(k kind) string {
-	if k == kindBig {
-		return "BigLedgerPeers"
-	}
-	return "Peers"
 }

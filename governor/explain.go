@@ -293,6 +293,7 @@ func (c *Core) clone() *Core {
 		d.prefixes[p] = &n
 	}
 	d.tellers = tellers{slices.Clone(c.tellers.list), slices.Clone(c.tellers.free), maps.Clone(c.tellers.index)}
-	d.candidates, d.from, d.drawn = nil, nil, map[int]struct{}{}
+	d.candidates, d.from, d.drawn, d.names = nil, nil, map[int]struct{}{}, nil
+	d.batch, d.picked, d.addressed = nil, nil, nil
 	return &d
 }

@@ -65,7 +65,7 @@ func (c *Core) connected(e Connected) {
 	c.touch(p, target, c.sum(ks).established, -1)
 	if e.Failure != nil {
 		i := len(c.out.Trace)
-		c.trace(named(big, "PromoteCold", "Failed"), target, c.sum(ks).established, -1, e.Failure.text(), p.addr)
+		c.trace(named(big, "PromoteColdFailed", "PromoteColdBigLedgerPeerFailed"), target, c.sum(ks).established, -1, e.Failure.text(), p.addr)
 		c.out.Trace[i].Delay = c.failed(p, e.Failure, func(fails int) time.Duration {
 			return c.cfg.Timing.Backoff<<min(fails-1, 5) + c.fuzz(c.cfg.Timing.BackoffFuzz)
 		})
@@ -80,7 +80,7 @@ func (c *Core) connected(e Connected) {
 	c.move(p, warmReady, 0)
 	c.salt.update(p)
 	c.alive(p)
-	c.trace(named(big, "PromoteCold", "Done"), target, c.sum(ks).established, -1, "", p.addr)
+	c.trace(named(big, "PromoteColdDone", "PromoteColdBigLedgerPeerDone"), target, c.sum(ks).established, -1, "", p.addr)
 	if p.has(condemned) {
 		c.close(p)
 	} else if p.seen != Warm {
@@ -118,7 +118,7 @@ func (c *Core) activated(e Activated) {
 	if p.fails > 0 {
 		c.clearFails.set(p.id, c.now+c.cfg.Timing.FailClear)
 	}
-	c.trace(named(big, "PromoteWarm", "Done"), target, c.sum(ks).active, -1, "", p.addr)
+	c.trace(named(big, "PromoteWarmDone", "PromoteWarmBigLedgerPeerDone"), target, c.sum(ks).active, -1, "", p.addr)
 	if p.seen != Hot {
 		c.changed = append(c.changed, change{p.id, -1, nil})
 	}
@@ -161,7 +161,7 @@ func (c *Core) demotedHot(p *peer) {
 			c.close(p)
 		}
 	}
-	c.trace(named(big, "DemoteHot", "Done"), target, c.sum(ks).active, -1, note, addr)
+	c.trace(named(big, "DemoteHotDone", "DemoteHotBigLedgerPeerDone"), target, c.sum(ks).active, -1, note, addr)
 }
 
 // disconnected: warm → cold. Neither a graceful nor a failed one counts a failure or sets a delay.
@@ -187,7 +187,7 @@ func (c *Core) demotedWarm(p *peer) {
 	c.touch(p, target, c.sum(ks).established, -1)
 	addr := p.addr
 	c.chill(p, 0)
-	c.trace(named(big, "DemoteWarm", "Done"), target, c.sum(ks).established, -1, "", addr)
+	c.trace(named(big, "DemoteWarmDone", "DemoteWarmBigLedgerPeerDone"), target, c.sum(ks).established, -1, "", addr)
 }
 
 // pause leaves the peer in progress for a while.
@@ -215,7 +215,7 @@ func (c *Core) pauseOver(p *peer) {
 		}
 		c.touch(p, target, actual, -1)
 		i := len(c.out.Trace)
-		c.trace(named(big, "PromoteWarm", "Failed"), target, actual, -1, why.text(), p.addr)
+		c.trace(named(big, "PromoteWarmFailed", "PromoteWarmBigLedgerPeerFailed"), target, actual, -1, why.text(), p.addr)
 		c.out.Trace[i].Delay = c.failed(p, why, func(int) time.Duration {
 			return c.cfg.Timing.ErrorDelay + c.fuzz(c.cfg.Timing.BackoffFuzz)
 		})
@@ -226,11 +226,7 @@ func (c *Core) pauseOver(p *peer) {
 		if p.place == deactivating {
 			from, what = hot, "DemoteHot"
 		}
-		name := what + "Failed.CoolingToColdTimeout"
-		if big {
-			name = what + "BigLedgerPeerFailed.CoolingToColdTimeout"
-		}
-		c.tell(name, why.text(), p.addr)
+		c.tell(named(big, what+"Failed", what+"BigLedgerPeerFailed")+".CoolingToColdTimeout", why.text(), p.addr)
 		c.move(p, from, 0)
 		if p.has(condemned) {
 			c.close(p)
@@ -316,10 +312,10 @@ func (c *Core) close(p *peer) {
 	c.order(Disconnect, p, ConnectOptions{})
 }
 
-// named is the name of a trace for ordinary and for big ledger peers.
-func named(big bool, what, how string) string {
+// named is the name of a trace, which big ledger peers have their own of.
+func named(big bool, ordinary, bigLedger string) string {
 	if big {
-		return what + "BigLedgerPeer" + how
+		return bigLedger
 	}
-	return what + how
+	return ordinary
 }

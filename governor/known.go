@@ -232,16 +232,17 @@ func (c *Core) knownAbove() verdict {
 }
 
 func (c *Core) forgetAll(name string, target, actual, candidates int, picked []*peer) {
-	c.trace(name, target, actual, candidates, "", addresses(picked)...)
+	c.trace(name, target, actual, candidates, "", c.addresses(picked)...)
 	for _, p := range picked {
 		c.forget(p)
 	}
 }
 
-func addresses(ps []*peer) []netip.AddrPort {
-	out := make([]netip.AddrPort, len(ps))
-	for i, p := range ps {
-		out[i] = p.addr
+// addresses of peers, valid until the next call.
+func (c *Core) addresses(ps []*peer) []netip.AddrPort {
+	c.addressed = c.addressed[:0]
+	for _, p := range ps {
+		c.addressed = append(c.addressed, p.addr)
 	}
-	return out
+	return c.addressed
 }

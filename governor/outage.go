@@ -86,7 +86,10 @@ func (c *Core) outageCheck(scope int) {
 	o.forgive()
 }
 
-func (o *outage) forgive() { o.suspects, o.index = o.suspects[:0], map[netip.AddrPort]struct{}{} }
+func (o *outage) forgive() {
+	o.suspects = o.suspects[:0]
+	clear(o.index)
+}
 
 // alive notes a sign of life of p: our own network works. Failures before it were the others' own.
 func (c *Core) alive(p *peer) {

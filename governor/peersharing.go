@@ -204,7 +204,7 @@ func (c *Core) peerSharing() verdict {
 	}
 	s.running += len(picked)
 	s.batches = append(s.batches, b)
-	c.trace("PeerShareRequests", c.targets.Known, actual, total, "", addresses(picked)...)
+	c.trace("PeerShareRequests", c.targets.Known, actual, total, "", c.addresses(picked)...)
 	return did
 }
 

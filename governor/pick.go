@@ -18,7 +18,7 @@ func (c *Core) pick(what PickKind, n int, ks []kind, ps ...place) ([]*peer, int)
 }
 
 // choose asks the policy for at most n of the peers in c.from, and checks the answer: not empty, at most n, candidates only, none
-// twice. A policy that breaks this is reported, and a uniform pick is taken instead: an empty pick would leave us stuck.
+// twice. The peers are valid until the next pick. A policy that breaks this is reported, and a uniform pick is taken instead: an empty pick would leave us stuck.
 func (c *Core) choose(what PickKind, n int) ([]*peer, int) {
 	total := 0
 	for _, ids := range c.from {
@@ -53,7 +53,7 @@ func (c *Core) checked(picks []netip.AddrPort, n int) ([]*peer, bool) {
 	for i := range c.candidates {
 		c.at(c.candidates[i].id).set(shown)
 	}
-	peers := make([]*peer, 0, len(picks))
+	peers := c.picked[:0]
 	for _, a := range picks {
 		if p := c.find(a); p != nil && p.has(shown) {
 			p.clear(shown)
@@ -63,6 +63,7 @@ func (c *Core) checked(picks []netip.AddrPort, n int) ([]*peer, bool) {
 	for i := range c.candidates {
 		c.at(c.candidates[i].id).clear(shown)
 	}
+	c.picked = peers
 	return peers, len(peers) == len(picks)
 }
 

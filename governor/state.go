@@ -44,6 +44,7 @@ type Core struct {
 
 	inbox    []Event // results of orders, in order of arrival
 	changed  []change
+	batch    []change // scratch of the rule that looks at them
 	restored []StoredPeer
 
 	roots      [2]rootRequest // 0 roots, 1 big ledger peers
@@ -63,6 +64,9 @@ type Core struct {
 	candidates []Candidate
 	from       [][]uint32
 	drawn      map[int]struct{}
+	names      []netip.AddrPort
+	picked     []*peer
+	addressed  []netip.AddrPort
 }
 
 // tally counts the peers of one kind.
@@ -236,7 +240,7 @@ func (c *Core) move(p *peer, to place, due time.Duration) {
 	p.place = to
 	c.enter(p, due)
 	if a, b := from.temperature(), to.temperature(); a != b {
-		t := c.tell("StatusChanged", a.String()+" to "+b.String(), p.addr)
+		t := c.tell("StatusChanged", turns[a][b], p.addr)
 		if a == Hot {
 			t.Delay = c.now - p.since // hot duration
 		}

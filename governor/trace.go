@@ -91,7 +91,7 @@ func (t Trace) attrs() []slog.Attr {
 // trace notes something with the inputs of the present decision.
 func (c *Core) trace(name string, target, actual, candidates int, note string, peers ...netip.AddrPort) *Trace {
 	c.out.Trace = append(c.out.Trace, Trace{At: c.now, Name: name, Decision: c.deciding, Target: target, Actual: actual,
-		Candidates: candidates, Peers: peers, Note: note})
+		Candidates: candidates, Peers: c.keep(peers), Note: note})
 	return &c.out.Trace[len(c.out.Trace)-1]
 }
 
@@ -99,3 +99,30 @@ func (c *Core) trace(name string, target, actual, candidates int, note string, p
 func (c *Core) tell(name, note string, peers ...netip.AddrPort) *Trace {
 	return c.trace(name, -1, -1, -1, note, peers...)
 }
+
+// keep copies addresses to where traces may keep them: carved out of blocks, since most traces name one peer.
+func (c *Core) keep(as []netip.AddrPort) []netip.AddrPort {
+	const block = 64
+	n := len(as)
+	switch {
+	case n == 0:
+		return nil
+	case n > block:
+		return append([]netip.AddrPort(nil), as...)
+	case n > cap(c.names)-len(c.names):
+		c.names = make([]netip.AddrPort, 0, block)
+	}
+	from := len(c.names)
+	c.names = append(c.names, as...)
+	return c.names[from:len(c.names):len(c.names)]
+}
+
+// turns are the notes of StatusChanged.
+var turns = func() (t [4][4]string) {
+	for a := Cold; a <= Hot; a++ {
+		for b := Cold; b <= Hot; b++ {
+			t[a][b] = a.String() + " to " + b.String()
+		}
+	}
+	return t
+}()
