@@ -264,7 +264,8 @@ func (m *Mux) account(n int) {
 // startArmed starts what the arrival of bytes for s starts (wire §2.8): s itself, and every armed OnDemandAny stream if s is
 // armed.
 func (m *Mux) startArmed(s *Stream) {
-	if !s.armed.Load() {
+	// The bytes may have gone to a run that has ended and armed the stream again since: they start nothing twice.
+	if !s.armed.Load() || !s.in.any() {
 		return
 	}
 	var starts []func()
