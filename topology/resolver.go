@@ -97,6 +97,13 @@ type familyAnswer struct {
 	err   error
 }
 
+// settle turns "no such name" into "no addresses" when the other family was answered.
+func (f *familyAnswer) settle(other *familyAnswer) {
+	if other.asked && other.err == nil && f.err != nil && notFound(f.err) {
+		f.err, f.ttl = nil, other.ttl
+	}
+}
+
 // failed tells whether every family that was asked failed.
 func (a *answer) failed() bool {
 	return (!a.v4.asked || a.v4.err != nil) && (!a.v6.asked || a.v6.err != nil)
@@ -174,6 +181,9 @@ func (l *lookuper) lookup(ctx context.Context, a AccessPoint, seed uint64) answe
 		out.v6 = l.family(ctx, 6, name, port)
 	}
 	<-done
+	// A name that one family has exists. Some resolvers, Go's own among them, say of the other that it does not.
+	out.v4.settle(&out.v6)
+	out.v6.settle(&out.v4)
 	if a.Kind == SRV {
 		out.v4.ttl, out.v6.ttl = srvTTL, srvTTL
 	}
