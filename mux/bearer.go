@@ -34,6 +34,20 @@ func socketOf(conn net.Conn) net.Conn {
 	}
 }
 
+// setReadBuffer bounds what the kernel holds of what has arrived, see [Config.ReadBuffer]. Its error changes nothing.
+func setReadBuffer(conn net.Conn, bytes int) {
+	tcp, ok := socketOf(conn).(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if remote, ok := tcp.RemoteAddr().(*net.TCPAddr); ok && bytes == 0 && remote.IP.IsLoopback() {
+		bytes = localReadBuffer
+	}
+	if bytes > 0 {
+		_ = tcp.SetReadBuffer(bytes)
+	}
+}
+
 // blockingReader serves bearers that only have Read: it blocks with a small buffer, and goes back to one when a large one has
 // found nothing for a while.
 type blockingReader struct {

@@ -319,3 +319,53 @@ func ownGoroutines() int {
 		buf = make([]byte, 2*len(buf))
 	}
 }
+
+// TestEnded: the host is told once, with the error that ended the connection, when nothing of it is open any more.
+func TestEnded(t *testing.T) {
+	x, y := tcpPair(t)
+	told := make(chan error, 2)
+	var m *Mux
+	m = New(x, Config{Ended: func(err error) {
+		select {
+		case <-m.Done():
+		default:
+			t.Error("not done")
+		}
+		told <- err
+	}})
+	m.Start()
+	mustWrite(t, y, sdu(1, Initiator, 1, []byte{1}))
+	require.Equal(t, &Error{Kind: UnknownProtocol, Protocol: 1, Role: Responder}, <-told)
+	m.Abort(nil)
+	require.NoError(t, m.Close())
+	require.Empty(t, told)
+}
+
+// TestWriteAfterThePeersEnd: an answer that finds nobody does not take the last words of the peer from those who still read.
+func TestWriteAfterThePeersEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, y := memPair(1 << 16)
+		p := muxPair(t, x, y, Config{}, 1, 2)
+		ctx := t.Context()
+		require.NoError(t, p.a.Stream(1, Initiator).Send(ctx, []byte("last words")))
+		synctest.Wait()
+		require.NoError(t, x.Close()) // both directions
+		synctest.Wait()
+		require.NoError(t, p.b.Stream(2, Initiator).Send(ctx, []byte("anybody there?")))
+		synctest.Wait()
+		require.Error(t, p.b.Stream(2, Initiator).Send(ctx, []byte("no")))
+		got, err := readAll(ctx, p.b.Stream(1, Responder))
+		require.Equal(t, "last words", string(got))
+		require.ErrorIs(t, err, ErrBearerClosed)
+		require.ErrorIs(t, p.b.Wait(ctx), ErrBearerClosed)
+	})
+}
+
+// TestTimestamp counts microseconds.
+func TestTimestamp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := Timestamp()
+		time.Sleep(90*time.Minute + 5*time.Microsecond) // across the wrap at 71.6 minutes
+		require.Equal(t, uint32((90*60*1_000_000+5)%(1<<32)), Timestamp()-before)
+	})
+}

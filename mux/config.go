@@ -28,6 +28,10 @@ type Config struct {
 	// that a small message does not queue behind megabytes that are already in the kernel. Default 65,536, two batches;
 	// negative leaves the socket alone.
 	NotSentLowat int
+	// ReadBuffer is the SO_RCVBUF of the socket. 0, the default, is 65,536 where the peer is on this host, since there a larger one
+	// serves nothing but bulk that queues before what is urgent, and elsewhere leaves it to the kernel, as a negative one does
+	// everywhere.
+	ReadBuffer int
 	// Budget bounds the unread bytes of all connections that share it; nil: no common bound.
 	Budget *Budget
 	// Arrived, if set, is told of every SDU that has arrived whole: the sender's clock, the local clock and the payload's
@@ -44,6 +48,7 @@ const (
 	defaultEgressLimit = 0x3ffff
 	maxBatchSDUs       = 100
 	readBufferSize     = 131072
+	localReadBuffer    = 65536
 )
 
 func (c Config) withDefaults() Config {

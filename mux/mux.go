@@ -27,6 +27,7 @@ type Mux struct {
 
 	mu        sync.Mutex
 	sched     schedule
+	writer    func()        // write, bound once: to start it allocates nothing
 	flushing  bool          // a writer goroutine runs
 	drained   chan struct{} // closed by the writer when nothing is left; made by Close
 	started   bool
@@ -48,9 +49,11 @@ func New(conn net.Conn, cfg Config) *Mux {
 		conn: conn, cfg: cfg.withDefaults(), epoch: processStart, sched: &rankedRoundRobin{},
 		done: make(chan struct{}), closing: make(chan struct{}), eof: make(chan struct{}),
 	}
+	m.writer = m.write
 	m.egressBlock = max(1<<16, HeaderSize+m.cfg.SDUSize)
 	m.streams.Store(&[]*Stream{})
 	setNotSentLowat(conn, m.cfg.NotSentLowat)
+	setReadBuffer(conn, m.cfg.ReadBuffer)
 	m.cfg.Budget.add(m)
 	return m
 }

@@ -48,3 +48,25 @@ func TestNotSentLowat(t *testing.T) {
 	m := New(x, Config{})
 	require.NoError(t, m.Close())
 }
+
+// TestReadBuffer reads SO_RCVBUF back, of which Linux reports twice what was set.
+func TestReadBuffer(t *testing.T) {
+	get := func(c net.Conn) (v int) {
+		raw, err := c.(*net.TCPConn).SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			v, err = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF)
+		}))
+		require.NoError(t, err)
+		return v
+	}
+	x, y := tcpPair(t)
+	untouched := get(x)
+	require.NoError(t, New(y, Config{ReadBuffer: -1}).Close())
+	require.Equal(t, untouched, get(x))
+	defer New(x, Config{}).Close()
+	require.Equal(t, 2*65_536, get(x), "the peer is on this host")
+	x, _ = tcpPair(t)
+	defer New(wrapped{x}, Config{ReadBuffer: 100_000}).Close()
+	require.Equal(t, 200_000, get(x))
+}

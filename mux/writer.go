@@ -70,7 +70,7 @@ func (m *Mux) startWriter() {
 	if !m.flushing && m.err == nil {
 		m.flushing = true
 		m.workers.Add(1)
-		go m.write()
+		go m.writer()
 	}
 }
 
