@@ -196,3 +196,14 @@ func (v *View) busy(tail bool) bool {
 	}
 	return false
 }
+
+func (v *View) anyPending() bool {
+	for c := range v.npend {
+		for _, n := range v.npend[c] {
+			if n > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

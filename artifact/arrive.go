@@ -313,6 +313,9 @@ func (c *Consumer) verify(d *download, p *peer, it *item, data []byte, sum ID) b
 			return false
 		}
 		if d.ndone == 0 {
+			if !c.chargeTo(d, p.acct, int64(len(data))) {
+				return true // there is no room for it after all; it will be asked for again
+			}
 			d.known, d.size = true, int64(len(data))
 			d.buf = append(make([]byte, 0, len(data)), data...)
 			d.done.set(0)

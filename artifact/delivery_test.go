@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -105,7 +106,7 @@ func (s *simNet) chaos(until time.Duration, every time.Duration) {
 // P6, P10, P13: nothing is lost under any sequence of cuts, restarts, bearer losses and slow validators, and no schedule of
 // honest peers leads to a violation.
 func TestNothingIsLostUnderChaos(t *testing.T) {
-	for seed := uint64(1); seed <= 4; seed++ {
+	for seed := uint64(1); seed <= chaosSeeds(); seed++ {
 		s := newSimNet(t, seed)
 		s.cfg = func(i int) Config {
 			c := oneKind(i)
@@ -134,4 +135,14 @@ func TestNothingIsLostUnderChaos(t *testing.T) {
 		s.everywhere(120*time.Second, ids)
 		s.noFalseBlame()
 	}
+}
+
+// soak reports whether the long versions were asked for.
+func soak() bool { return os.Getenv("HEARTH_SOAK") == "1" }
+
+func chaosSeeds() uint64 {
+	if soak() {
+		return 60
+	}
+	return 4
 }

@@ -156,18 +156,28 @@ func (d *download) offeredBy(p *peer) bool {
 	return false
 }
 
-// charge reserves what o claims against its peer, before the first request to it. A download that is charged already stays
-// where it is, unless the account has no advertiser any more.
+// charge reserves what o claims against its peer, before the first request to it. A download that is charged enough already
+// stays where it is; one that was charged by a smaller claim moves.
 func (c *Consumer) charge(d *download, o *offer) bool {
-	if d.charge != nil {
+	if !c.chargeTo(d, o.p.acct, o.size) {
+		return false
+	}
+	if d.attr == nil {
+		d.attr = o.attr
+	}
+	return true
+}
+
+func (c *Consumer) chargeTo(d *download, a *account, size int64) bool {
+	k := &c.kinds.cfg[d.kind]
+	mem, disk := k.need(size), int64(0)
+	if k.Disk && size > maxFlat {
+		disk = size
+	}
+	if d.charge != nil && d.mem >= mem && d.disk >= disk {
 		return true
 	}
-	k := &c.kinds.cfg[d.kind]
-	mem, disk := k.need(o.size), int64(0)
-	if k.Disk {
-		disk = o.size
-	}
-	a := o.p.acct
+	c.uncharge(d)
 	if !c.quota.fits(a, k, d.kind, mem, disk, c.cfg.Window) {
 		return false
 	}
@@ -176,7 +186,6 @@ func (c *Consumer) charge(d *download, o *offer) bool {
 	a.count[d.kind]++
 	a.disk[d.kind] += disk
 	d.charge, d.mem, d.disk = a, mem, disk
-	d.attr = o.attr
 	return true
 }
 

@@ -236,6 +236,7 @@ func (c *Core) requestNext(p *peer, m msgRequestNext) error {
 		return violation("requestNext of %d entries, %d open", m.entries, len(s.requests))
 	}
 	s.requests = append(s.requests, m)
+	s.view.dry = 0
 	c.show(p)
 	return nil
 }

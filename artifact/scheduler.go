@@ -272,9 +272,9 @@ func (s *Scheduler) room(p *peer, c Class) bool {
 		return false
 	}
 	if c == Urgent {
-		return n.count < maxRequests && (n.urgent < urgentBytes || n.bytes < n.window)
+		return n.count < maxRequests && (n.urgent < urgentBytes || n.spare() > 0)
 	}
-	if n.count-n.nurgent >= maxRequests-urgentRequests || n.bytes-n.urgent >= min(n.window, windowMax-3*maxFlat) {
+	if n.count >= maxRequests || n.count-n.nurgent >= maxRequests-urgentRequests || n.spare() <= 0 {
 		return false
 	}
 	if l.stream == BulkOut && l.bytes > 0 {
@@ -392,7 +392,7 @@ func (s *Scheduler) build(d *download, o *offer, c Class) *request {
 		d.asked.set(0)
 		add(0, int(d.size))
 	default:
-		limit, most := batchBytes, perArtifact-s.underWay(d, o.p)
+		limit, most := min(batchBytes, int(o.p.net.spare())), perArtifact-s.underWay(d, o.p)
 		if c == Urgent {
 			limit, most = 1, 1
 		}

@@ -71,6 +71,9 @@ func (c *Core) provide(p *peer) (Out, bool) {
 		return Out{}, false
 	}
 	s.requests = s.requests[1:]
+	if len(s.requests) == 0 {
+		v.dry = max(c.now, 1)
+	}
 	rank := RankDefault
 	if a.now {
 		rank = RankNow

@@ -149,7 +149,7 @@ func (s *server) next(p *peer, i int) (Out, bool) {
 		case !x.started && s.now-x.at > time.Duration(min(x.m.deadline, 1<<40))*time.Millisecond:
 			status = statusLate
 		default:
-			if a = s.find(x.m.artifact); a == nil || !x.started && !fits(a, x.m) {
+			if a = s.find(x.m.artifact); a == nil || !a.readable() || !x.started && !fits(a, x.m) {
 				status = statusNotFound
 			}
 		}
@@ -218,6 +218,9 @@ func (x *serving) step() {
 		x.span, x.off = x.span+1, 0
 	}
 }
+
+// readable reports whether the body can be read at all: the sink of a Disk kind may be for writing only.
+func (a *Artifact) readable() bool { return a.Bytes != nil || a.At != nil || a.partial != nil }
 
 func (a *Artifact) pieceLen(tag byte, index uint64) int {
 	if tag == tagManifest {
@@ -308,4 +311,16 @@ func (s *server) gone(p *peer) {
 	if len(keep) > 0 {
 		s.timers.set(&s.timer, s.egress.ready(s.now))
 	}
+}
+
+// readFailed is a body that could not be read: the request whose piece was to be sent ends with notFound.
+func (c *Core) readFailed(now time.Duration, p *peer, s Stream) []byte {
+	c.now = now
+	l := &p.prov.lanes[serveLaneOf(s)]
+	if len(l.q) == 0 {
+		return nil
+	}
+	x := l.q[0]
+	l.q = l.q[1:]
+	return appendFetchDone(nil, x.m.id, statusNotFound, 0)
 }

@@ -97,6 +97,7 @@ type simNode struct {
 	conns   map[int]*simConn // by other node
 	wakeAt  time.Duration
 	steps   int
+	about   PeerID // peer of the present step
 	// adversary hooks
 	evil bool
 	// mangle may change, drop (nil) or add messages on their way out
@@ -235,7 +236,7 @@ func (n *simNode) publish(kind uint32, body []byte) ID {
 		cl = Class(body[0] & 3)
 	}
 	if err := n.add(kind, body, cl); err != nil {
-		n.net.t.Fatalf("node %d: %v", n.ix, err)
+		n.net.t.Fatalf("node %d: %v at %v\n%s", n.ix, err, n.net.now, n.tableState())
 	}
 	a, err := NewArtifact(n.clients[kind].k, body, bodyAttr(body), cl)
 	if err != nil {
@@ -246,12 +247,24 @@ func (n *simNode) publish(kind uint32, body []byte) ID {
 	return a.ID
 }
 
-// remove purges an artifact here.
-func (n *simNode) remove(kind uint32, id ID) {
-	delete(n.disk, id)
-	delete(n.got, id)
-	_ = n.clients[kind].cl.change([]Change[[]byte]{{Op: RemoveFromValidated, ID: id}})
+// publishSoon is publish by a host that tries again while the table is full.
+func (n *simNode) publishSoon(kind uint32, body []byte, done func(ID)) {
+	cl := Class(body[0] & 3)
+	switch err := n.add(kind, body, cl); {
+	case errors.Is(err, ErrTableFull):
+		n.net.after(200*time.Millisecond, func() { n.publishSoon(kind, body, done) })
+		n.settled()
+		return
+	case err != nil:
+		n.net.t.Fatalf("node %d: %v", n.ix, err)
+	}
+	a, err := NewArtifact(n.clients[kind].k, body, bodyAttr(body), cl)
+	if err != nil {
+		n.net.t.Fatal(err)
+	}
+	n.noteValid(a.ID, kind, body, cl)
 	n.settled()
+	done(a.ID)
 }
 
 func (n *simNode) noteValid(id ID, kind uint32, body []byte, class Class) {
@@ -285,7 +298,7 @@ func (n *simNode) settled() {
 	}
 	s.steps++
 	n.steps++
-	if err := n.core.check(n.steps%s.audit == 0); err != nil {
+	if err := n.core.check(n.about, n.steps%s.audit == 0); err != nil {
 		s.t.Fatalf("node %d at %v: %v", n.ix, s.now, err)
 	}
 }
@@ -342,16 +355,15 @@ func (n *simNode) effect(e *Effect) {
 
 // work runs the client, and notes what became valid.
 func (n *simNode) work(sc *simClient) {
-	before := map[ID]Entry[[]byte]{}
 	more, err := sc.cl.step()
 	if err != nil && !errors.Is(err, ErrTableFull) {
 		n.net.t.Fatal(err)
 	}
-	_ = before
-	for id, x := range sc.cl.pool.validated.byID {
-		if _, ok := n.got[id]; !ok {
-			n.noteValid(id, sc.k.ID, x.v.Value, x.v.Class)
+	for x := sc.cl.pool.validated.list.root.prev; x != nil && x != &sc.cl.pool.validated.list.root; x = x.prev {
+		if _, ok := n.got[x.v.ID]; ok {
+			break // older ones were noted before
 		}
+		n.noteValid(x.v.ID, sc.k.ID, x.v.Value, x.v.Class)
 	}
 	n.settled()
 	if more {
@@ -562,6 +574,7 @@ func (p *simPipe) send() {
 			if peer == nil {
 				return
 			}
+			p.from.about = p.to.id
 			o, ok := p.from.core.next(s.now, peer, st)
 			if !ok {
 				p.ready &^= 1 << st
@@ -645,6 +658,7 @@ func (p *simPipe) deliver(st Stream, msg []byte, at time.Duration) {
 
 func (n *simNode) receive(p *simPipe, st Stream, msg []byte) {
 	s := n.net
+	n.about = p.from.id
 	peer := n.core.byID[p.from.id]
 	if peer == nil {
 		return
@@ -859,4 +873,19 @@ func (s *simNet) noFalseBlame() {
 	if len(s.banned) > 0 {
 		s.t.Fatalf("%d false violations, e.g. %s", len(s.banned), s.banned[0])
 	}
+}
+
+// tableState says what every view of a node's table is in, for failures.
+func (n *simNode) tableState() string {
+	out := fmt.Sprintf("free %d reusable %d\n", len(n.core.table.free), len(n.core.table.reuse))
+	for _, p := range n.core.peers {
+		if v := p.prov.view; v != nil {
+			var st [8]int
+			for i := range n.core.table.regs {
+				st[v.state(i)]++
+			}
+			out += fmt.Sprintf("  peer %d lagging %v states %v out %d requests %d tail %d\n", n.net.byID(p.ID).ix, v.lagging, st, len(v.out), len(p.prov.requests), v.ntail)
+		}
+	}
+	return out
 }

@@ -110,6 +110,11 @@ func (n *supplier) srtt(p *peer) time.Duration {
 	return n.rtt
 }
 
+// spare is how much of the window is free; a last piece may go beyond it.
+func (n *supplier) spare() int64 {
+	return min(n.window-(n.bytes-n.urgent), windowMax-3*maxFlat-n.bytes)
+}
+
 // laneFor returns the lane for a class: urgent has its own; others take the bulk bearer with the least under way.
 func (n *supplier) laneFor(c Class) *lane {
 	if c == Urgent {

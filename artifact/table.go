@@ -172,11 +172,11 @@ func (t *Table) settledCheck(slot uint32) {
 	}
 }
 
-// Tick finds out which views lag: one that has had something outstanding for 10 s does not keep slots from being reused, so a
-// consumer that never disposes cannot freeze the table.
+// Tick finds out which views lag: one that has had something outstanding for 10 s, or something pending and no requestNext for
+// as long, does not keep slots from being reused, so a consumer that never disposes, or never asks, cannot freeze the table.
 func (t *Table) Tick(now time.Duration) {
 	for _, v := range t.views {
-		lag := false
+		lag := v.dry != 0 && now-v.dry >= lagAfter && v.anyPending()
 		for _, o := range v.out {
 			lag = lag || now-o.at >= lagAfter
 		}
@@ -201,7 +201,7 @@ func (t *Table) Tick(now time.Duration) {
 	}
 }
 
-// Completed tells the views that a cut-through artifact has arrived whole, or became one of our own; nothing is re-sent.
+// completed tells the views that a cut-through artifact has arrived whole, or became one of our own; nothing is re-sent.
 func (t *Table) completed(a *Artifact) {
 	a.partial = nil
 	if a.slot >= 0 {

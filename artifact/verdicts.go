@@ -86,7 +86,10 @@ func (c *Core) Validate(now time.Duration, id ID, attr []byte, at Body) bool {
 	if a == nil {
 		a = &Artifact{ID: id, Kind: c.kinds.cfg[d.kind].ID, kind: d.kind, Class: d.class, slot: -1}
 	}
-	a.Size, a.Attr, a.Manifest, a.Bytes, a.At, a.Relayed = d.size, bytes.Clone(attr), d.man, d.buf, at, true
+	a.Size, a.Attr, a.Manifest, a.Bytes, a.Relayed = d.size, bytes.Clone(attr), d.man, d.buf, true
+	if at != nil {
+		a.At = at
+	}
 	if d.charge != nil {
 		a.from = d.charge.id
 	}
@@ -95,7 +98,7 @@ func (c *Core) Validate(now time.Duration, id ID, attr []byte, at Body) bool {
 	c.table.completed(a)
 	d.art = nil
 	c.con.settle(d, Delivered)
-	if relay := c.kinds.cfg[d.kind].Relay; a.slot < 0 && (relay == AfterValidation || relay == AfterHeader) {
+	if relay := c.kinds.cfg[d.kind].Relay; a.slot < 0 && a.readable() && (relay == AfterValidation || relay == AfterHeader) {
 		c.relay(a)
 	}
 	c.knownTo(a, whole)

@@ -59,6 +59,7 @@ type View struct {
 	nout    [classes]int
 	nwait   int // out places in use
 	lagging bool
+	dry     time.Duration // without a requestNext since, 0: has one
 	have    *simplelru.LRU[ID, struct{}]
 	tailAt  time.Duration // when the oldest of tail became due
 
@@ -81,6 +82,7 @@ func (t *Table) newView(now time.Duration, c viewConfig) (v *View, resumed bool)
 	v = &View{t: t, kinds: c.kinds, eager: c.eager, window: c.window, reserve: c.reserve, start: t.commit,
 		shown: newBitmap(n), gone: newBitmap(n), tail: newBitmap(n), initial: newBitmap(n),
 		last: make([]uint32, n/blockSlots), out: map[uint32]outRec{}}
+	v.dry = max(now, 1)
 	v.have, _ = simplelru.NewLRU[ID, struct{}](haveSize, nil)
 	for i := range v.plane {
 		v.plane[i] = newBitmap(n)

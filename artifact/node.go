@@ -1,0 +1,541 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Link is one mini-protocol instance of one peer, in one direction: whole messages (artifact §6.13). Bytes from Recv are valid
+// until the next Recv; Send has taken what it needs when it returns. One goroutine is in Send and one in Recv at a time. A
+// cancelled Send may have cut part of its message: the Link is dead then.
+type Link interface {
+	Send(ctx context.Context, rank uint8, msg []byte) error // returns when the last SDU of msg was cut
+	Recv(ctx context.Context) ([]byte, error)
+}
+
+// Bearers is what a host provides for one peer.
+type Bearers interface {
+	// Bulk dials a fresh bulk bearer, handshake done, join still to come. It is called by the dialler of the main bearer
+	// only. ctx ends the bearer, not only the dialling. The responder direction of the bearer goes to Node.ServeBulk.
+	Bulk(ctx context.Context, index int) (Link, error)
+	RTT() time.Duration // smoothed, from keep-alive of the main bearer; 0: not known yet
+	Close(blame error)  // all bearers of the peer; nil: an orderly end
+}
+
+// Judge is told every step of the misbehaviour table: score ≤ 0, ban 0 for none.
+type Judge interface {
+	Misbehaved(peer PeerID, score int, ban time.Duration, cause error)
+}
+
+// Links are the eight streams of a main bearer: [0] as initiator, [1] as responder.
+type Links struct{ Offer, Control, Urgent, Bulk [2]Link }
+
+func (l *Links) stream(s Stream) Link {
+	return [...][2]Link{l.Offer, l.Control, l.Urgent, l.Bulk}[s%4][s/4]
+}
+
+// Node is the shell: it owns the goroutines and runs a Core over Links. Each Link costs one goroutine that receives; sending
+// goroutines exist only while there is something to send. All methods may be called from any goroutine.
+type Node struct {
+	mu     sync.Mutex // the core, peers, armed
+	core   *Core
+	peers  map[PeerID]*attached
+	armed  time.Duration
+	closed bool
+
+	start  time.Time
+	judge  Judge
+	kinds  map[uint32]runner
+	timer  *time.Timer
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// attached is one peer of the shell.
+type attached struct {
+	n       *Node
+	p       *peer
+	links   Links
+	bearers Bearers
+	ctx     context.Context
+	cancel  context.CancelFunc
+	senders [streams]*sender
+	bulk    [maxBearers]context.CancelFunc
+	once    sync.Once
+}
+
+// Registration binds a Kind to its Client; it comes from Register.
+type Registration interface{ runner() runner }
+
+// runner is the untyped face of a kind's client.
+type runner interface {
+	config() KindConfig
+	check() error
+	attach(n *Node)
+	interest(id ID, attr []byte) Interest
+	wake()
+	perform(e *Effect)
+	run(ctx context.Context)
+	quota(peer PeerID) int64
+}
+
+// ErrClosed is a Node that was closed.
+var ErrClosed = errors.New("artifact: node is closed")
+
+// NewNode makes a node for the kinds registered. cfg.Kinds is filled in from them. Close ends it.
+func NewNode(cfg Config, judge Judge, kinds ...Registration) (*Node, error) {
+	n := &Node{judge: judge, kinds: map[uint32]runner{}, peers: map[PeerID]*attached{}, start: time.Now()}
+	cfg.Kinds = nil
+	var errs []error
+	for _, k := range kinds {
+		r := k.runner()
+		errs = append(errs, r.check())
+		cfg.Kinds = append(cfg.Kinds, r.config())
+		n.kinds[r.config().ID] = r
+	}
+	slices.SortFunc(cfg.Kinds, func(a, b KindConfig) int { return int(int64(a.ID) - int64(b.ID)) })
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	core, err := NewCore(0, cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.core = core
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.armed = core.Deadline()
+	n.timer = time.NewTimer(n.armed)
+	n.wg.Go(n.keepTime)
+	for _, k := range cfg.Kinds {
+		r := n.kinds[k.ID]
+		r.attach(n)
+		n.wg.Go(func() { r.run(n.ctx) })
+	}
+	return n, nil
+}
+
+// Close ends everything: peers are told an orderly end, all goroutines are waited for.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return ErrClosed
+	}
+	n.closed = true
+	all := make([]*attached, 0, len(n.peers))
+	for _, a := range n.peers {
+		all = append(all, a)
+	}
+	n.mu.Unlock()
+	for _, a := range all {
+		a.end(nil)
+	}
+	n.cancel()
+	n.timer.Stop()
+	n.wg.Wait()
+	return nil
+}
+
+// Counters returns a snapshot of the core's counters.
+func (n *Node) Counters() (c Counters) {
+	n.do(func(core *Core, _ time.Duration) { c = core.Counters() })
+	return c
+}
+
+// Usage is what a peer makes us hold, in the rows of Bound.
+func (n *Node) Usage(id PeerID) (m Memory) {
+	n.do(func(core *Core, _ time.Duration) { m = core.Usage(id) })
+	return m
+}
+
+// do runs one step of the core and carries out its effects, with no lock held.
+func (n *Node) do(f func(*Core, time.Duration)) {
+	n.mu.Lock()
+	f(n.core, time.Since(n.start))
+	fx := n.finish()
+	n.mu.Unlock()
+	n.perform(fx)
+}
+
+// finish takes the effects of a step and arms the timer; the lock is held.
+func (n *Node) finish() []Effect {
+	if at := n.core.Deadline(); at < n.armed {
+		n.armed = at
+		n.timer.Reset(at - time.Since(n.start))
+	}
+	return n.core.Effects()
+}
+
+func (n *Node) keepTime() {
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.timer.C:
+		}
+		n.mu.Lock()
+		for _, a := range n.peers {
+			if rtt := a.bearers.RTT(); rtt > 0 {
+				a.p.RTT = rtt
+			}
+		}
+		n.core.Advance(time.Since(n.start))
+		n.armed = 1<<63 - 1
+		fx := n.finish()
+		n.mu.Unlock()
+		n.perform(fx)
+	}
+}
+
+// perform carries out effects, in order.
+func (n *Node) perform(fx []Effect) {
+	for i := range fx {
+		e := &fx[i]
+		switch e.What {
+		case EffectWake, EffectClose, EffectBearer, EffectDial:
+			if a := n.of(e.p); a != nil {
+				a.perform(e)
+			}
+		case EffectJudge:
+			if n.judge != nil {
+				n.judge.Misbehaved(e.Peer, e.Score, e.Ban, e.Err)
+			}
+		case EffectSynced:
+		default:
+			if r := n.kinds[e.Kind]; r != nil {
+				r.perform(e)
+			}
+		}
+	}
+}
+
+func (n *Node) of(p *peer) *attached {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if a := n.peers[p.ID]; a != nil && a.p == p {
+		return a
+	}
+	return nil
+}
+
+// Attach adds a peer whose main bearer is up, handshake done. The peer stays warm until Start; its own init is answered at any
+// time. Of two main bearers to one peer KeepNew's is kept: the error is ErrDuplicate for the one that is not. Other errors:
+// ErrSelf, *TooManyPeersError, *BannedError, ErrClosed.
+func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
+	info.RTT = b.RTT()
+	n.mu.Lock()
+	old := n.peers[info.ID]
+	n.mu.Unlock()
+	if old != nil {
+		sameAddr := old.p.Addr == info.Addr
+		if !KeepNew(n.core.cfg.NodeID, info.ID, old.p.Dialler, info.Dialler, info.Authenticated, sameAddr, false) {
+			return ErrDuplicate
+		}
+		old.end(ErrDuplicate)
+	}
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return ErrClosed
+	}
+	p, err := n.core.add(time.Since(n.start), info)
+	if err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	a := &attached{n: n, p: p, links: links, bearers: b}
+	a.ctx, a.cancel = context.WithCancel(n.ctx)
+	n.peers[info.ID] = a
+	for id, r := range n.kinds {
+		if q := r.quota(info.ID); q > 0 {
+			n.core.SetQuota(info.ID, id, q)
+		}
+	}
+	for s := OfferOut; s <= BulkIn; s++ {
+		a.senders[s] = &sender{a: a, s: s, link: links.stream(s), ctx: a.ctx}
+		n.wg.Go(func() { a.receive(a.ctx, s, links.stream(s)) })
+	}
+	fx := n.finish()
+	n.mu.Unlock()
+	n.perform(fx)
+	return nil
+}
+
+// Start makes a peer hot: we ask for its offers.
+func (n *Node) Start(id PeerID) { n.do(func(c *Core, now time.Duration) { c.Start(now, id) }) }
+
+// Stop ends our consumer direction in order, hot → warm. Stopped tells when it is over.
+func (n *Node) Stop(id PeerID) { n.do(func(c *Core, now time.Duration) { c.Stop(now, id) }) }
+
+// Stopped reports whether our consumer direction towards a peer is not running.
+func (n *Node) Stopped(id PeerID) (stopped bool) {
+	n.do(func(c *Core, _ time.Duration) { stopped = c.Stopped(id) })
+	return stopped
+}
+
+// Detach removes a peer; its bearers are closed.
+func (n *Node) Detach(id PeerID) {
+	n.mu.Lock()
+	a := n.peers[id]
+	n.mu.Unlock()
+	if a != nil {
+		a.end(nil)
+	}
+}
+
+// Banned returns how long an address and id may not connect, 0 if they may.
+func (n *Node) Banned(info PeerInfo) (left time.Duration) {
+	n.do(func(c *Core, now time.Duration) { left = c.scores.Banned(info.Addr, info.ID, now) })
+	return left
+}
+
+// JoinError is a bulk bearer that may not join; the reason has been sent.
+type JoinError struct{ Peer PeerID }
+
+func (e *JoinError) Error() string {
+	return fmt.Sprintf("artifact: a bulk bearer of %x may not join", e.Peer)
+}
+
+// AcceptBulk runs join on an incoming bulk bearer whose handshake named the peer id, and makes link our lane on it. The host
+// then gives the responder direction to ServeBulk under the same index. On an error the host closes the bearer, after 5 s if
+// it is a *JoinError, so that the answer is not overtaken. ctx limits join and, afterwards, the life of the bearer.
+func (n *Node) AcceptBulk(ctx context.Context, id PeerID, link Link) (index int, err error) {
+	jctx, stop := context.WithTimeout(ctx, 5*time.Second)
+	defer stop()
+	msg, err := link.Recv(jctx)
+	if err != nil {
+		return 0, err
+	}
+	var reply []byte
+	var p *peer
+	ok := false
+	n.mu.Lock()
+	n.core.now = time.Since(n.start)
+	reply, p, index, ok = n.core.acceptJoin(id, msg)
+	n.core.settle()
+	fx := n.finish()
+	a := n.peers[id]
+	n.mu.Unlock()
+	if reply == nil {
+		return 0, &DecodeError{Want: "join"}
+	}
+	if err := link.Send(jctx, RankJoin, reply); err != nil || !ok || a == nil || a.p != p {
+		n.perform(fx)
+		if err == nil {
+			err = &JoinError{id}
+		}
+		return 0, err
+	}
+	a.lane(ctx, index, bearerOut+Stream(index), link)
+	n.perform(fx)
+	return index, nil
+}
+
+// ServeBulk takes the responder direction of a bulk bearer: the lane on which the peer asks and we answer.
+func (n *Node) ServeBulk(ctx context.Context, id PeerID, index int, link Link) error {
+	n.mu.Lock()
+	a := n.peers[id]
+	n.mu.Unlock()
+	if a == nil || index < 0 || index >= maxBearers {
+		return &JoinError{id}
+	}
+	a.lane(ctx, index, bearerIn+Stream(index), link)
+	return nil
+}
+
+// lane starts a stream of a bulk bearer.
+func (a *attached) lane(ctx context.Context, i int, s Stream, link Link) {
+	n := a.n
+	bctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(a.ctx, cancel)
+	n.mu.Lock()
+	if n.closed || a.ctx.Err() != nil {
+		n.mu.Unlock()
+		cancel()
+		stop()
+		return
+	}
+	if s < bearerIn {
+		a.bulk[i] = cancel
+	}
+	x := &sender{a: a, s: s, link: link, ctx: bctx}
+	a.senders[s] = x
+	n.wg.Go(func() {
+		defer stop()
+		defer cancel()
+		a.receive(bctx, s, link)
+	})
+	n.mu.Unlock()
+	x.kick()
+}
+
+func (a *attached) perform(e *Effect) {
+	n := a.n
+	switch e.What {
+	case EffectWake:
+		n.mu.Lock()
+		x := a.senders[e.Stream]
+		n.mu.Unlock()
+		if x != nil {
+			x.kick()
+		} else {
+			n.mu.Lock()
+			a.p.wake &^= 1 << e.Stream
+			n.mu.Unlock()
+		}
+	case EffectClose:
+		a.end(e.Err)
+	case EffectBearer:
+		n.mu.Lock()
+		cancel := a.bulk[e.Index]
+		a.bulk[e.Index] = nil
+		n.mu.Unlock()
+		if cancel != nil {
+			cancel()
+		}
+	case EffectDial:
+		n.mu.Lock()
+		if !n.closed {
+			i := e.Index
+			n.wg.Go(func() { a.dial(i) })
+		}
+		n.mu.Unlock()
+	}
+}
+
+// end removes the peer from the core and closes its bearers.
+func (a *attached) end(cause error) {
+	a.once.Do(func() {
+		n := a.n
+		n.mu.Lock()
+		if n.peers[a.p.ID] == a {
+			delete(n.peers, a.p.ID)
+		}
+		if n.core.byID[a.p.ID] == a.p {
+			n.core.RemovePeer(time.Since(n.start), a.p.ID)
+		}
+		fx := n.finish()
+		n.mu.Unlock()
+		a.cancel()
+		a.bearers.Close(cause)
+		n.perform(fx)
+	})
+}
+
+// dial dials a bulk bearer and joins it to the session.
+func (a *attached) dial(i int) {
+	n := a.n
+	down := func() {
+		n.do(func(c *Core, now time.Duration) {
+			c.now = now
+			if c.byID[a.p.ID] == a.p {
+				c.bearerDown(a.p, i)
+				c.settle()
+			}
+		})
+	}
+	for {
+		ctx, cancel := context.WithCancel(a.ctx)
+		link, err := a.bearers.Bulk(ctx, i)
+		if err != nil {
+			cancel()
+			down()
+			return
+		}
+		var msg []byte
+		n.do(func(c *Core, now time.Duration) {
+			c.now = now
+			msg = c.joinMessage(a.p, i)
+		})
+		up, again := false, false
+		if msg != nil {
+			jctx, stop := context.WithTimeout(ctx, 5*time.Second)
+			if err = link.Send(jctx, RankJoin, msg); err == nil {
+				msg, err = link.Recv(jctx)
+			}
+			stop()
+			if err != nil {
+				cancel()
+				down()
+				return
+			}
+			n.do(func(c *Core, now time.Duration) {
+				c.now = now
+				up, again, _ = c.joinReply(a.p, i, msg)
+			})
+		}
+		if up {
+			context.AfterFunc(a.ctx, cancel)
+			a.lane(ctx, i, bearerOut+Stream(i), link)
+			n.do(func(c *Core, now time.Duration) { c.now = now; c.settle() })
+			return
+		}
+		cancel()
+		if !again {
+			return
+		}
+	}
+}
+
+// receive reads one link until it ends.
+func (a *attached) receive(ctx context.Context, s Stream, link Link) {
+	n := a.n
+	d := decoder{window: n.core.cfg.Window}
+	bouncer := func(kind uint32, id ID, attr []byte) Interest {
+		if r := n.kinds[kind]; r != nil {
+			return r.interest(id, attr)
+		}
+		return NotWanted
+	}
+	plan := func(pc *piece) hashOf {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.core.sched.hashPlan(a.p, a.p.laneOf(s), pc)
+	}
+	for {
+		b, err := link.Recv(ctx)
+		if err != nil {
+			a.lost(s, err)
+			return
+		}
+		m, err := d.decode(s, b, bouncer, plan)
+		n.do(func(c *Core, now time.Duration) {
+			if err != nil {
+				c.malformed(now, a.p, err)
+			} else {
+				_ = c.receive(now, a.p, &m)
+			}
+		})
+	}
+}
+
+// lost is a link that ended: the peer's, or one bulk bearer's.
+func (a *attached) lost(s Stream, err error) {
+	if s < bearerOut {
+		a.end(err)
+		return
+	}
+	i := int(s - bearerOut)
+	if s >= bearerIn {
+		i = int(s - bearerIn)
+	}
+	a.n.do(func(c *Core, now time.Duration) {
+		c.now = now
+		if c.byID[a.p.ID] == a.p && a.p.join.state[i] == bearerUp {
+			c.bearerDown(a.p, i)
+			c.settle()
+		}
+	})
+	a.n.mu.Lock()
+	cancel := a.bulk[i]
+	a.bulk[i] = nil
+	a.n.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
