@@ -130,7 +130,7 @@ func (b *bench) state(id RecordID) State {
 	return StateUnknown
 }
 
-func peer(n int) netip.AddrPort {
+func peerAddr(n int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(1 + n/250), byte(n % 250), 1}), 3001)
 }
 
@@ -154,8 +154,8 @@ func fault(err error) string {
 // handshake and reuses it.
 func TestUnitOverwritten(t *testing.T) {
 	b := newBench(t, nil)
-	tk, id := b.acquire(peer(1))
-	in, s := b.accept(peer(1), false)
+	tk, id := b.acquire(peerAddr(1))
+	in, s := b.accept(peerAddr(1), false)
 	require.Equal(t, id, in)
 	require.Equal(t, StateUnnegotiatedInbound, b.state(id))
 	b.do(event{kind: evDialFailed, id: id, fail: dialBusy, err: syscall.EADDRNOTAVAIL})
@@ -169,9 +169,9 @@ func TestUnitOverwritten(t *testing.T) {
 // unit_timeoutExpired: an accepted duplex connection that we reuse keeps its idle timer.
 func TestUnitTimeoutExpired(t *testing.T) {
 	b := newBench(t, nil)
-	id, _ := b.inbound(peer(1), Duplex)
+	id, _ := b.inbound(peerAddr(1), Duplex)
 	b.wait(3 * time.Second)
-	tk, _ := b.acquire(peer(1))
+	tk, _ := b.acquire(peerAddr(1))
 	require.Equal(t, resConnected, b.replies[tk].res)
 	require.Equal(t, StateOutboundDupTicking, b.state(id))
 	b.wait(2 * time.Second)
@@ -187,7 +187,7 @@ func TestUnitTimeoutExpired(t *testing.T) {
 // The whole life of an outbound duplex connection, with its times.
 func TestLifeOfAnOutboundDuplexConnection(t *testing.T) {
 	b := newBench(t, nil)
-	id, s := b.outbound(peer(1), Duplex)
+	id, s := b.outbound(peerAddr(1), Duplex)
 	require.Equal(t, []sockID{s}, b.armed)
 	b.do(event{kind: evResponderStarted, id: id})
 	b.do(event{kind: evResponderStarted, id: id, hot: true})
@@ -221,7 +221,7 @@ func TestLifeOfAnOutboundDuplexConnection(t *testing.T) {
 // The remote starts to use the connection while we are about to close it.
 func TestAwakeDuplexRemoteCancelsOurClose(t *testing.T) {
 	b := newBench(t, nil)
-	id, _ := b.outbound(peer(1), Duplex)
+	id, _ := b.outbound(peerAddr(1), Duplex)
 	b.wait(5 * time.Second)
 	tk := b.release(id)
 	require.Equal(t, StateOutboundIdleDup, b.state(id))
@@ -235,21 +235,21 @@ func TestAwakeDuplexRemoteCancelsOurClose(t *testing.T) {
 // Acquiring what is on its way out says when to come back, and is no failure.
 func TestAcquireOfAnEndingConnectionSaysWhenToRetry(t *testing.T) {
 	b := newBench(t, nil)
-	id, s := b.outbound(peer(1), Unidirectional)
+	id, s := b.outbound(peerAddr(1), Unidirectional)
 	b.release(id)
 	b.wait(2 * time.Second)
-	tk, _ := b.acquire(peer(1))
+	tk, _ := b.acquire(peerAddr(1))
 	require.ErrorIs(t, b.replies[tk].err, ErrForbiddenOperation)
 	require.Equal(t, 63*time.Second, retryAfter(b.replies[tk].err), "the rest of the idle timer and TIME_WAIT")
 	b.wait(3 * time.Second)
 	b.do(event{kind: evEnded, id: id, sock: s})
 	b.wait(20 * time.Second)
-	tk, _ = b.acquire(peer(1))
+	tk, _ = b.acquire(peerAddr(1))
 	require.ErrorIs(t, b.replies[tk].err, ErrConnectionTerminating)
 	require.Equal(t, 40*time.Second, retryAfter(b.replies[tk].err))
 	require.Equal(t, FaultBenign, fault(b.replies[tk].err))
 	// Accepting the same 4-tuple is allowed meanwhile, with a new record.
-	in, _ := b.accept(peer(1), false)
+	in, _ := b.accept(peerAddr(1), false)
 	require.NotEqual(t, id, in)
 	require.Equal(t, StateUnknown, b.state(id))
 }
@@ -259,13 +259,13 @@ func TestAcquirePrefersWhatCanBeReused(t *testing.T) {
 	for seed := range 20 {
 		b := newBench(t, nil)
 		b.core.rnd = rand.New(rand.NewPCG(uint64(seed), 0))
-		old, _ := b.inbound(peer(1), Duplex)
+		old, _ := b.inbound(peerAddr(1), Duplex)
 		b.wait(5 * time.Second)
 		require.Equal(t, StateTerminating, b.state(old))
 		b.socks++
-		_, id := b.do(event{kind: evAccepted, sock: b.socks, local: modelAddr[1], remote: peer(1)})
+		_, id := b.do(event{kind: evAccepted, sock: b.socks, local: modelAddr[1], remote: peerAddr(1)})
 		b.do(event{kind: evInHandshake, id: id, sock: b.socks, flow: Duplex})
-		tk, got := b.acquire(peer(1))
+		tk, got := b.acquire(peerAddr(1))
 		require.Equal(t, resConnected, b.replies[tk].res)
 		require.Equal(t, id, got)
 	}
@@ -287,7 +287,7 @@ func TestReservationIsReleasedOnEveryExit(t *testing.T) {
 		func(b *bench, id RecordID) { b.do(event{kind: evShutdown}) },
 	} {
 		b := newBench(t, nil)
-		tk, id := b.acquire(peer(1))
+		tk, id := b.acquire(peerAddr(1))
 		exit(b, id)
 		b.wait(time.Second)
 		require.Error(t, b.replies[tk].err)
@@ -297,7 +297,7 @@ func TestReservationIsReleasedOnEveryExit(t *testing.T) {
 		require.Equal(t, resDisconnected, res, "a late connect finds nothing")
 	}
 	b := newBench(t, nil)
-	tk, id := b.acquire(peer(1))
+	tk, id := b.acquire(peerAddr(1))
 	b.do(event{kind: evDialFailed, id: id, fail: dialSocket, err: syscall.EMFILE})
 	require.Equal(t, FaultInternal, fault(b.replies[tk].err))
 	require.Equal(t, time.Second, retryAfter(b.replies[tk].err))
@@ -307,14 +307,14 @@ func TestReservationIsReleasedOnEveryExit(t *testing.T) {
 // EADDRNOTAVAIL: the peer's own connection is about to be accepted.
 func TestBusyTupleWaitsForTheAcceptedConnection(t *testing.T) {
 	b := newBench(t, nil)
-	tk, id := b.acquire(peer(1))
+	tk, id := b.acquire(peerAddr(1))
 	b.do(event{kind: evDialFailed, id: id, fail: dialBusy, err: syscall.EADDRNOTAVAIL})
 	b.wait(900 * time.Millisecond)
-	in, _ := b.inbound(peer(1), Duplex)
+	in, _ := b.inbound(peerAddr(1), Duplex)
 	require.Equal(t, resConnected, b.replies[tk].res)
 	require.Equal(t, StateOutboundDupTicking, b.state(in))
 
-	tk, id = b.acquire(peer(2))
+	tk, id = b.acquire(peerAddr(2))
 	b.do(event{kind: evDialFailed, id: id, fail: dialBusy, err: syscall.EADDRNOTAVAIL})
 	b.wait(time.Second)
 	require.ErrorIs(t, b.replies[tk].err, syscall.EADDRNOTAVAIL)
@@ -323,11 +323,11 @@ func TestBusyTupleWaitsForTheAcceptedConnection(t *testing.T) {
 
 func TestBehindAFirewallIsNeverDialled(t *testing.T) {
 	b := newBench(t, nil)
-	b.do(event{kind: evAcquire, ticket: 1, remote: peer(1), reuseOnly: true})
+	b.do(event{kind: evAcquire, ticket: 1, remote: peerAddr(1), reuseOnly: true})
 	require.ErrorIs(t, b.replies[1].err, ErrInboundConnectionNotFound)
 	require.Empty(t, b.dials)
-	id, _ := b.inbound(peer(1), Duplex)
-	b.do(event{kind: evAcquire, ticket: 2, remote: peer(1), reuseOnly: true})
+	id, _ := b.inbound(peerAddr(1), Duplex)
+	b.do(event{kind: evAcquire, ticket: 2, remote: peerAddr(1), reuseOnly: true})
 	require.Equal(t, resConnected, b.replies[2].res)
 	require.Equal(t, StateOutboundDupTicking, b.state(id))
 }
@@ -350,7 +350,7 @@ func TestLimitIsTestedWhenTheHandshakeSucceeds(t *testing.T) {
 	var pending []RecordID
 	var socks []sockID
 	for i := range 8 {
-		id, s := b.accept(peer(i), i >= 5)
+		id, s := b.accept(peerAddr(i), i >= 5)
 		pending, socks = append(pending, id), append(socks, s)
 	}
 	require.Equal(t, 8, b.core.counters.UnnegotiatedInbound)
@@ -365,14 +365,14 @@ func TestLimitIsTestedWhenTheHandshakeSucceeds(t *testing.T) {
 	require.Equal(t, 5, b.core.counters.Inbound)
 	var refusal *Refusal
 	require.ErrorAs(t, b.core.records[pending[3]].err, &refusal)
-	require.Equal(t, Refusal{Scope: "inbound connections", Limit: 3, InUse: 3, Remote: peer(3)}, *refusal)
+	require.Equal(t, Refusal{Scope: "inbound connections", Limit: 3, InUse: 3, Remote: peerAddr(3)}, *refusal)
 }
 
 // connmgr §11 item 1: who survives the pruning on release-outbound still moves to InboundIdle.
 func TestPruneOnReleaseMovesTheSurvivor(t *testing.T) {
 	b := newBench(t, func(c *coreConfig) { c.Hard = 1 })
-	in, s := b.inbound(peer(1), Unidirectional)
-	out, _ := b.outbound(peer(2), Duplex)
+	in, s := b.inbound(peerAddr(1), Unidirectional)
+	out, _ := b.outbound(peerAddr(2), Duplex)
 	b.release(out)
 	states := []State{b.state(in), b.state(out)}
 	require.Equal(t, []State{StateTerminated, StateInboundIdleDup}, states, "equally idle and alone in their prefixes")
@@ -381,10 +381,10 @@ func TestPruneOnReleaseMovesTheSurvivor(t *testing.T) {
 
 func TestPruneWhenTheRemoteAwakes(t *testing.T) {
 	b := newBench(t, func(c *coreConfig) { c.Hard = 2 })
-	a, _ := b.inbound(peer(1), Duplex)
-	c, _ := b.inbound(peer(2), Duplex)
+	a, _ := b.inbound(peerAddr(1), Duplex)
+	c, _ := b.inbound(peerAddr(2), Duplex)
 	b.do(event{kind: evResponderStarted, id: c})
-	out, _ := b.outbound(peer(3), Duplex)
+	out, _ := b.outbound(peerAddr(3), Duplex)
 	b.do(event{kind: evResponderStarted, id: out})
 	require.Equal(t, []State{StateTerminated, StateInboundDup, StateDuplex}, []State{b.state(a), b.state(c), b.state(out)})
 	var refusal *Refusal
@@ -395,19 +395,19 @@ func TestPruneWhenTheRemoteAwakes(t *testing.T) {
 // Maturation is by connection: of two connections with one remote, the end of one leaves the other on offer (§11 item 22).
 func TestMaturedPeers(t *testing.T) {
 	b := newBench(t, nil)
-	first, s := b.outbound(peer(1), Duplex)
+	first, s := b.outbound(peerAddr(1), Duplex)
 	b.socks++
-	_, second := b.do(event{kind: evAccepted, sock: b.socks, local: modelAddr[1], remote: peer(1)})
+	_, second := b.do(event{kind: evAccepted, sock: b.socks, local: modelAddr[1], remote: peerAddr(1)})
 	b.do(event{kind: evInHandshake, id: second, sock: b.socks, flow: Duplex, shares: true})
 	b.do(event{kind: evResponderStarted, id: second})
-	uni, _ := b.inbound(peer(2), Unidirectional)
+	uni, _ := b.inbound(peerAddr(2), Unidirectional)
 	b.do(event{kind: evResponderStarted, id: uni})
 	b.wait(899 * time.Second)
 	require.Empty(t, b.core.matureInbound())
 	b.wait(time.Second)
-	require.Equal(t, map[netip.AddrPort]bool{peer(1): true}, b.core.matureInbound())
+	require.Equal(t, map[netip.AddrPort]bool{peerAddr(1): true}, b.core.matureInbound())
 	b.do(event{kind: evEnded, id: first, sock: s})
-	require.Equal(t, map[netip.AddrPort]bool{peer(1): true}, b.core.matureInbound())
+	require.Equal(t, map[netip.AddrPort]bool{peerAddr(1): true}, b.core.matureInbound())
 	b.do(event{kind: evEnded, id: second, sock: b.socks - 1})
 	require.Equal(t, StateUnknown, b.state(first))
 	require.Empty(t, b.core.matureInbound())
@@ -416,7 +416,7 @@ func TestMaturedPeers(t *testing.T) {
 // A responder that failed stops the counting: the connection is dying and must not be promoted any more.
 func TestFailedResponderStopsCounting(t *testing.T) {
 	b := newBench(t, nil)
-	id, s := b.inbound(peer(1), Duplex)
+	id, s := b.inbound(peerAddr(1), Duplex)
 	b.do(event{kind: evResponderStarted, id: id, hot: true})
 	b.do(event{kind: evResponderEnded, id: id, hot: true, err: errors.New("boom")})
 	b.do(event{kind: evResponderStarted, id: id})
@@ -428,7 +428,7 @@ func TestFailedResponderStopsCounting(t *testing.T) {
 
 func TestWatchAnswersWhenOurHalfIsOver(t *testing.T) {
 	b := newBench(t, nil)
-	id, s := b.outbound(peer(1), Duplex)
+	id, s := b.outbound(peerAddr(1), Duplex)
 	b.do(event{kind: evWatch, id: id, ticket: 100})
 	b.wait(5 * time.Second)
 	b.release(id)
@@ -468,7 +468,7 @@ func TestVictimsAreRandomAmongEquals(t *testing.T) {
 	for range 1000 {
 		var all []pruneCandidate
 		for i := range 10 {
-			all = append(all, pruneCandidate{id: RecordID(i), remote: peer(i).Addr(), age: time.Minute})
+			all = append(all, pruneCandidate{id: RecordID(i), remote: peerAddr(i).Addr(), age: time.Minute})
 		}
 		for _, v := range chooseVictims(all, 1, rnd) {
 			hits[v]++

@@ -1,0 +1,209 @@
+package connmgr
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/hearthnet/hearth/protocols"
+	"github.com/hearthnet/hearth/protocols/handshake"
+)
+
+// dialTCP is the default of Config.Dial. The socket may share its port with our listener, and goes away without TIME_WAIT.
+func dialTCP(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{KeepAlive: -1, Control: shareAddress}
+	if local.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(local)
+	}
+	return d.DialContext(ctx, "tcp", remote.String())
+}
+
+// ListenTCP listens on an address that outgoing connections may share; what [Manager.Serve] wants on TCP. The backlog is the system's
+// (connmgr §4.4 asks for 128 or more).
+func ListenTCP(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
+	network := "tcp6"
+	if at.Addr().Unmap().Is4() {
+		network = "tcp4"
+	}
+	lc := net.ListenConfig{KeepAlive: -1, Control: shareAddress}
+	return lc.Listen(ctx, network, at.String())
+}
+
+// dial opens a bearer and negotiates. It is one goroutine for one record, and ends when the connection is up.
+func (m *Manager) dial(rec RecordID, remote netip.AddrPort) {
+	m.mu.Lock()
+	p := m.peers[remote]
+	o := ConnectOptions{}
+	if p != nil {
+		o = p.options
+	}
+	bound := m.bound(remote, o)
+	m.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timeouts.Connect)
+	bearer, err := m.cfg.Dial(ctx, bound, remote)
+	cancel()
+	m.lock()
+	if err != nil {
+		m.step(event{kind: evDialFailed, id: rec, fail: dialFailureOf(err), err: err})
+		m.unlock()
+		return
+	}
+	s := m.newSocket(bearer, true)
+	local := m.addrPort(bearer.LocalAddr(), s)
+	s.id4 = ConnID{local, remote}
+	s.rec = rec
+	if res, _ := m.step(event{kind: evDialled, id: rec, sock: s.id, local: local}); res != resProceed {
+		s.rec = 0
+		m.unlock()
+		m.drop(s, net.ErrClosed)
+		return
+	}
+	m.unlock()
+
+	res, err := m.propose(s, o)
+	m.lock()
+	if err != nil {
+		m.step(event{kind: evOutHandshake, id: rec, sock: s.id, outcome: outcomeOf(err), err: err})
+		m.unlock()
+		m.drop(s, err)
+		return
+	}
+	got, _ := m.step(event{kind: evOutHandshake, id: rec, sock: s.id, flow: flowOf(res.Negotiated), shares: res.Negotiated.PeerSharing})
+	m.unlock()
+	if got != resConnected {
+		m.drop(s, ErrDisconnected)
+		return
+	}
+	m.bringUp(s, res.Negotiated)
+}
+
+// bound is where an outgoing connection binds.
+func (m *Manager) bound(remote netip.AddrPort, o ConnectOptions) netip.AddrPort {
+	if m.cfg.InitiatorOnly || o.InitiatorOnly {
+		return netip.AddrPort{}
+	}
+	return m.cfg.bind(remote)
+}
+
+func (m *Manager) propose(s *socket, o ConnectOptions) (handshake.Result, error) {
+	bearer := s.bearer
+	ctx, cancel := context.WithTimeout(m.ctx, handshakeLimit)
+	defer cancel()
+	if m.cfg.Bearer != nil {
+		wrapped, err := m.cfg.Bearer(ctx, bearer, true)
+		if err != nil {
+			return handshake.Result{}, err
+		}
+		m.wrap(s, wrapped)
+		bearer = wrapped
+	}
+	opts := m.options()
+	opts.Duplex = !m.cfg.InitiatorOnly && !o.InitiatorOnly
+	return handshake.Initiate(ctx, bearer, opts.proposal(m.cfg.Network, m.cfg.NodeToClient, true))
+}
+
+// wrap puts a wrapped bearer in the place of its socket.
+func (m *Manager) wrap(s *socket, wrapped net.Conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.bearer = wrapped
+}
+
+// options are those of every connection; initiators, keep-alive too, are started by the peer's temperature.
+func (m *Manager) options() Options {
+	return Options{
+		PeerSharing: m.cfg.PeerSharing, Peras: m.cfg.Peras, Versions: m.cfg.Versions, Protocols: m.cfg.Protocols, KeepAlive: -1, Mux: m.cfg.Mux,
+	}
+}
+
+// bringUp makes the connection of a negotiated socket.
+func (m *Manager) bringUp(s *socket, neg protocols.Negotiated) {
+	o := m.options()
+	if m.cfg.PerConnection != nil {
+		o.Protocols = append(append([]*protocols.MiniProtocol(nil), o.Protocols...), m.cfg.PerConnection(s.id4, neg)...)
+	}
+	s.protocols = o.Protocols
+	hostEnded := o.Mux.Ended
+	o.Mux.Ended = func(err error) {
+		m.lock()
+		m.ended(s, err)
+		m.unlock()
+		if hostEnded != nil {
+			hostEnded(err)
+		}
+	}
+	o.responder = func(mp *protocols.MiniProtocol, starts bool, err error) {
+		kind := evResponderEnded
+		if starts {
+			kind = evResponderStarted
+		}
+		m.lock()
+		defer m.unlock()
+		m.step(event{kind: kind, id: s.rec, hot: mp.Bundle == protocols.Hot, err: err})
+	}
+	conn, err := newConn(s.bearer, neg, s.dialled, o)
+	m.lock()
+	defer m.unlock()
+	if err != nil {
+		m.ended(s, err)
+		return
+	}
+	s.conn = conn
+	if s.over {
+		m.spawn(func() { _ = conn.Close() }) // it has ended already
+		return
+	}
+	for _, f := range s.whenUp {
+		f()
+	}
+	s.whenUp = nil
+	if m.closed {
+		m.closeSocket(s, fxCloseOrderly, nil)
+	}
+}
+
+// drop resets a socket that came to nothing.
+func (m *Manager) drop(s *socket, err error) {
+	m.mu.Lock()
+	bearer := s.bearer
+	m.mu.Unlock()
+	_ = abandon(bearer, nil)
+	m.lock()
+	defer m.unlock()
+	m.ended(s, err)
+}
+
+// dialFailureOf sorts the errors of connect (connmgr §1.4 B, N).
+func dialFailureOf(err error) dialFailure {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return dialSocket
+		}
+	}
+	if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EADDRINUSE) {
+		return dialBusy
+	}
+	return dialConnect
+}
+
+// outcomeOf sorts the errors of a handshake (connmgr §2.2): polite refusals, queries, and everything else.
+func outcomeOf(err error) outcome {
+	var refusal *handshake.Refusal
+	switch {
+	case errors.Is(err, handshake.ErrQueried):
+		return handshakeQuery
+	case errors.As(err, &refusal):
+		return handshakeRefused
+	}
+	return handshakeViolation
+}
+
+func flowOf(n protocols.Negotiated) DataFlow {
+	if n.Duplex() {
+		return Duplex
+	}
+	return Unidirectional
+}
