@@ -11,7 +11,9 @@
 //   - A connection costs one goroutine while idle, a second one while it has something to send, and holds no buffers when
 //     nothing is buffered.
 //
-// Memory per stream is at most twice the ingress limit (unread bytes, and those that the reader of the stream has looked at
-// but not yet discarded) in buffers that are at most twice as large as what they hold, plus the egress limit rounded up to
-// buffers of 64 KiB. [Budget] bounds the unread bytes of a whole process.
+// Memory per stream: unread bytes are at most the ingress limit and what the owner has looked at and not discarded, which its
+// own message limit bounds. Their buffer is at most three times as large as the most it has held, and while the stream is idle
+// or its owner keeps up, not above 64 KiB or eight times what it holds; a loan of outgrown bytes keeps one more such buffer until
+// the owner's next call. What waits to be sent is at most the egress limit and one message, in buffers of 64 KiB. [Budget]
+// bounds the unread bytes of a whole process.
 package mux

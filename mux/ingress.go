@@ -28,8 +28,8 @@ type ingress struct {
 // behindBytes is how much an owner has to leave unread for the reader to let others run first.
 const behindBytes = 128 << 10
 
-// maxHint bounds what a stream asks for on the strength of what it needed last time.
-const maxHint = 256 << 10
+// maxHint bounds what a stream asks for on the strength of what it needed last time, and what it keeps for little.
+const maxHint = 64 << 10
 
 // deliver appends what arrived. The check against the limit was made for the whole SDU by admit.
 // It reports whether somebody was waiting for it, and whether anybody can still read it.
@@ -58,7 +58,8 @@ func (in *ingress) deliver(s *Stream, p []byte) (woke, ok bool) {
 	return wake || behind, true
 }
 
-// makeRoom moves the unread bytes to the front of the buffer, or into one twice as large.
+// makeRoom moves the unread bytes to the front of the buffer, or into one with room for half as many again, so that no byte is
+// moved more than a few times.
 func (in *ingress) makeRoom(n int) {
 	buf := in.b.buf
 	unread := buf[in.r:]
@@ -67,7 +68,7 @@ func (in *ingress) makeRoom(n int) {
 		in.r = 0
 		return
 	}
-	b := getBlock(max(2*len(unread), len(unread)+n))
+	b := getBlock(len(unread) + len(unread)/2 + n)
 	b.buf = append(b.buf, unread...)
 	if in.lent && in.old == nil {
 		in.old = in.b
@@ -98,7 +99,14 @@ func (in *ingress) settle() {
 		return
 	}
 	if n := len(in.b.buf) - in.r; in.r > 0 && n <= in.r { // costs no more than was discarded
-		in.b.buf = in.b.buf[:copy(in.b.buf, in.b.buf[in.r:])]
+		if c := cap(in.b.buf); c > maxHint && 8*n <= c && n > 0 {
+			b := getBlock(2 * n)
+			b.buf = append(b.buf, in.b.buf[in.r:]...)
+			putBlock(in.b)
+			in.b = b
+		} else {
+			in.b.buf = in.b.buf[:copy(in.b.buf, in.b.buf[in.r:])]
+		}
 		in.r = 0
 	}
 }

@@ -263,3 +263,31 @@ func TestAllocations(t *testing.T) {
 		<-done
 	})
 }
+
+// TestBufferOfLittle: a stream that has held much and holds little keeps a small buffer.
+func TestBufferOfLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, y := memPair(1 << 20)
+		m := New(x, Config{})
+		registered(t, m, 1<<20)
+		m.Start()
+		s := m.Stream(2, Responder)
+		for range 10 {
+			mustWrite(t, y, sdu(2, Initiator, 60_000, patterned(1, 60_000)))
+		}
+		synctest.Wait()
+		require.Len(t, s.Unread(), 600_000)
+		require.LessOrEqual(t, cap(s.in.b.buf), 3*600_000)
+		s.Discard(599_990)
+		require.Equal(t, patterned(1, 60_000)[59_990:], s.Unread())
+		require.LessOrEqual(t, cap(s.in.b.buf), 64<<10)
+		s.Discard(10)
+		require.Nil(t, s.in.b)
+		mustWrite(t, y, sdu(2, Initiator, 1, []byte{1}))
+		synctest.Wait()
+		require.Equal(t, 1, s.Buffered())
+		require.LessOrEqual(t, cap(s.in.b.buf), 64<<10, "nor does it ask for as much again")
+		m.Abort(nil)
+		m.Close()
+	})
+}
