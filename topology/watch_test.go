@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,12 +33,33 @@ func replace(t testing.TB, name, content string) {
 	require.NoError(t, os.Rename(name+".new", name))
 }
 
-// watched is a running watcher and what it has said so far.
+// watched is a running watcher and what it had said when settle was last called.
 type watched struct {
 	*Watcher
+	said
+
+	mu  sync.Mutex
+	all said
+}
+
+type said struct {
 	applied  []*Topology
 	changes  []Changes
 	rejected []*ReloadError
+}
+
+// settle waits until the watcher has nothing left to do.
+func (w *watched) settle() {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.said = w.all
+}
+
+// pass lets the watcher notice a change and believe it.
+func (w *watched) pass() {
+	pass()
+	w.settle()
 }
 
 // watch starts a watcher inside a synctest bubble; it ends with the test.
@@ -45,8 +67,16 @@ func watch(t *testing.T, path string) *watched {
 	w := &watched{}
 	var err error
 	w.Watcher, err = NewWatcher(WatchConfig{Path: path,
-		Apply:  func(n *Topology, c Changes) { w.applied, w.changes = append(w.applied, n), append(w.changes, c) },
-		Reject: func(err *ReloadError) { w.rejected = append(w.rejected, err) },
+		Apply: func(n *Topology, c Changes) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.all.applied, w.all.changes = append(w.all.applied, n), append(w.all.changes, c)
+		},
+		Reject: func(err *ReloadError) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.all.rejected = append(w.all.rejected, err)
+		},
 	})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -76,17 +106,17 @@ func TestWatchReplacements(t *testing.T) {
 		path := filepath.Join(dir, "topology.json")
 		write(t, path, text(1))
 		w := watch(t, path)
-		pass()
+		w.pass()
 		require.Empty(t, w.applied, "an unchanged file is no news")
 
 		write(t, path, text(1, 2))
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 1)
 		require.Equal(t, []AccessPoint{ipPoint(2)}, w.changes[0].Local.Connect)
 		require.Equal(t, []AccessPoint{ipPoint(1)}, w.changes[0].Local.Keep)
 
 		replace(t, path, text(1, 2, 3))
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 2)
 		require.Equal(t, 3, w.members())
 
@@ -95,7 +125,7 @@ func TestWatchReplacements(t *testing.T) {
 		require.NoError(t, err)
 		replace(t, path, text(1, 2, 4))
 		require.NoError(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 3)
 
 		// The way container orchestrators replace files: path → link → folder/file, and the inner link is switched.
@@ -107,18 +137,18 @@ func TestWatchReplacements(t *testing.T) {
 		write(t, filepath.Join(dir, "v2", "topology.json"), text(5, 6))
 		require.NoError(t, os.Symlink("v1", filepath.Join(dir, "data")))
 		require.NoError(t, os.Symlink(filepath.Join("data", "topology.json"), path))
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 4)
 		require.NoError(t, os.Symlink("v2", filepath.Join(dir, "data.new")))
 		require.NoError(t, os.Rename(filepath.Join(dir, "data.new"), filepath.Join(dir, "data")))
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 5)
 		require.Equal(t, 2, w.members())
 		require.Empty(t, w.rejected)
 
 		// Blanks only: another content, the same topology.
 		replace(t, path, text(5, 6)+"\n\n")
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 6)
 		require.True(t, w.changes[5].Empty())
 	})
@@ -133,21 +163,21 @@ func TestWatchOldFile(t *testing.T) {
 		write(t, path, text(1))
 		require.NoError(t, os.Chtimes(path, long, long))
 		w := watch(t, path)
-		pass()
+		w.pass()
 		write(t, path+".new", text(2))
 		require.NoError(t, os.Chtimes(path+".new", long, long))
 		require.NoError(t, os.Rename(path+".new", path))
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 1, "another file, though of the same size and time")
 
 		// Nobody else may use the file's inode now: written in place with its times put back it looks the same, until asked for.
-		pass()
+		w.pass()
 		write(t, path, text(3))
 		require.NoError(t, os.Chtimes(path, long, long))
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 1)
 		w.Reload()
-		synctest.Wait()
+		w.settle()
 		require.Len(t, w.applied, 2)
 	})
 }
@@ -160,8 +190,8 @@ func TestWatchBadFile(t *testing.T) {
 		write(t, path, text(1))
 		w := watch(t, path)
 		replace(t, path, `{"localRoots": []}`)
-		pass()
-		pass()
+		w.pass()
+		w.pass()
 		require.Empty(t, w.applied)
 		require.Equal(t, 1, w.members())
 		require.Len(t, w.rejected, 1)
@@ -170,18 +200,18 @@ func TestWatchBadFile(t *testing.T) {
 		require.Contains(t, w.rejected[0].Error(), path+":1:1: error: /publicRoots")
 
 		replace(t, path, text(1)) // back to what is in force
-		pass()
+		w.pass()
 		require.Empty(t, w.applied)
 		replace(t, path, `{"localRoots": []}`) // the same mistake again
-		pass()
+		w.pass()
 		require.Len(t, w.rejected, 2)
 
 		require.NoError(t, os.Remove(path))
-		pass()
+		w.pass()
 		require.Len(t, w.rejected, 3)
 		require.ErrorIs(t, w.rejected[2], os.ErrNotExist)
 		replace(t, path, text(1, 2))
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 1)
 		require.Equal(t, 2, w.members())
 	})
@@ -206,11 +236,11 @@ func TestWatchHalfWritten(t *testing.T) {
 				write(t, path, content)
 				require.NoError(t, os.Chtimes(path, time.Now(), time.Now())) // as it were, had the time really passed
 				time.Sleep(settleTime - 10*time.Millisecond)
-				synctest.Wait()
+				w.settle()
 				require.Len(t, w.applied, round, "after %d bytes", n)
 			}
 			write(t, path, next)
-			pass()
+			w.pass()
 			require.Len(t, w.applied, round+1)
 			require.Equal(t, ipPoint(byte(100+round)), w.Current().LocalRoots[0].AccessPoints[0])
 			old = next
@@ -218,11 +248,11 @@ func TestWatchHalfWritten(t *testing.T) {
 		// A writer that stalls in the middle for longer: refused, reported, and finished later.
 		next := text(7)
 		write(t, path, next[:len(next)/2])
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 2)
 		require.Len(t, w.rejected, 1)
 		write(t, path, next)
-		pass()
+		w.pass()
 		require.Len(t, w.applied, 3)
 	})
 }
@@ -237,17 +267,17 @@ func TestReload(t *testing.T) {
 		start := time.Now()
 		w.Reload()
 		w.Reload()
-		synctest.Wait()
+		w.settle()
 		require.NotEmpty(t, w.applied, "the snapshot beside the file may be new")
 		require.True(t, w.changes[0].Empty())
 		n := len(w.applied)
 		replace(t, path, text(2))
 		w.Reload()
-		synctest.Wait()
+		w.settle()
 		require.Len(t, w.applied, n+1)
 		replace(t, path, `{`)
 		w.Reload()
-		synctest.Wait()
+		w.settle()
 		require.Len(t, w.applied, n+1)
 		require.Len(t, w.rejected, 1)
 		require.Equal(t, start, time.Now())
