@@ -248,7 +248,9 @@ func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 func TestNetworkReliability(t *testing.T) {
 	s := newSimNet(t, 21)
 	s.audit = 512
-	s.cfg = oneKind
+	s.cfg = func(int) Config { // own products keep their registers, so the full scenario needs the full table
+		return Config{Slots: 4096 / reliabilityShare() / 64 * 64, Kinds: []KindConfig{{ID: 1, MaxSize: 256 << 10, ChunkSize: 4096}}}
+	}
 	for range 21 {
 		s.addNode()
 	}
