@@ -49,6 +49,7 @@ func TestRowCertainProtocolViolations(t *testing.T) {
 		"malformed control":           func(w *world, x *puppet) { x.send(ControlIn, []byte{0x82, 0x00, 0x80}) },
 		"requestNext of 0":            func(w *world, x *puppet) { x.send(OfferIn, msgRequestNext{0, 0}.append(nil)) },
 		"done with a requestNext open": func(w *world, x *puppet) {
+			x.send(OfferIn, msgRequestNext{1, 0}.append(nil)) // answered with synced
 			x.send(OfferIn, msgRequestNext{1, 0}.append(nil))
 			x.send(OfferIn, appendDone(nil))
 		},
