@@ -232,7 +232,7 @@ func TestSelectionDistribution(t *testing.T) {
 		}
 		total += stake(i)
 	}
-	const draws = 2_000_000
+	const draws = 1_000_000
 	expect := func(big bool) map[AccessPoint]float64 {
 		out := map[AccessPoint]float64{}
 		if !big {
@@ -263,7 +263,9 @@ func TestSelectionDistribution(t *testing.T) {
 		counts := map[AccessPoint]int{}
 		for range draws {
 			a, ok := s.Draw(rnd, big)
-			require.True(t, ok)
+			if !ok {
+				t.Fatal("a miss")
+			}
 			counts[a]++
 		}
 		var n []int
@@ -288,7 +290,7 @@ func TestSelectionDistribution(t *testing.T) {
 		for i := range uniform {
 			uniform[i] = 1 / float64(len(n))
 		}
-		require.Greater(t, chiSquare(n, uniform, draws), 1000.0)
+		require.Greater(t, chiSquare(n, uniform, draws), 500.0)
 	}
 }
 

@@ -181,7 +181,7 @@ func ask(ctx context.Context, servers []string, name string, qtype uint16) ([]dn
 	var failure error
 	tries := triesPerServer * len(servers)
 	refused := make([]bool, len(servers))
-	for i := range tries {
+	for i := 0; i < tries; i++ {
 		server := servers[i%len(servers)]
 		if refused[i%len(servers)] {
 			continue // it has answered, just not usefully
@@ -204,6 +204,11 @@ func ask(ctx context.Context, servers []string, name string, qtype uint16) ([]dn
 			continue
 		case r.Rcode == dns.RcodeSuccess:
 			return r.Answer, nil
+		case r.Rcode == dns.RcodeFormatError && len(m.Extra) > 0:
+			// A server from before EDNS: the same again without, once.
+			m.Extra = nil
+			i--
+			continue
 		case r.Rcode == dns.RcodeNameError:
 			// What a CNAME leads to does not exist: for us the name does not.
 			return nil, &net.DNSError{Err: "no such host", Name: name, Server: server, IsNotFound: true}
