@@ -19,7 +19,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	// gouroboros leaves this one behind when a connection ends before its keep-alive client has started.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/blinklabs-io/gouroboros/protocol/keepalive.(*Client).Start.func1.1"))
 }
 
 // followOurs has our client follow conn's peer from the origin through all links, and checks every hash.

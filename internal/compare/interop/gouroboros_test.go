@@ -2,6 +2,7 @@ package interop
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,8 @@ type theirConfig struct {
 	server     bool
 	duplex     bool
 	magic      uint32
+	tap        *tap       // listens in, if set
+	refused    chan error // gets why handshakes failed, if set
 }
 
 func gpoint(p chainsync.Point) gcommon.Point {
@@ -79,6 +82,10 @@ func newTheirs(conn net.Conn, c theirConfig) (*theirs, error) {
 		changes: make(chan change, 64), blocks: make(chan change, 64), batches: make(chan struct{}, 64),
 		failed: make(chan error, 16),
 	}
+	if c.tap == nil {
+		c.tap = &tap{}
+	}
+	conn = c.tap.on(conn)
 	if c.magic == 0 {
 		c.magic = uint32(network)
 	}
@@ -117,7 +124,7 @@ func newTheirs(conn net.Conn, c theirConfig) (*theirs, error) {
 		ouroboros.WithConnection(conn), ouroboros.WithNetworkMagic(c.magic), ouroboros.WithServer(c.server),
 		ouroboros.WithNodeToNode(c.nodeToNode), ouroboros.WithFullDuplex(c.duplex), ouroboros.WithErrorChan(t.failed),
 		ouroboros.WithChainSyncConfig(syncConfig), ouroboros.WithBlockFetchConfig(fetchConfig),
-		ouroboros.WithKeepAlive(true),
+		ouroboros.WithKeepAlive(!c.server),
 		ouroboros.WithKeepAliveConfig(gkeepalive.NewConfig(
 			gkeepalive.WithPeriod(keepAlive), gkeepalive.WithCookie(keepAliveWord),
 			gkeepalive.WithKeepAliveResponseFunc(func(gkeepalive.CallbackContext, uint16) error {
@@ -129,6 +136,16 @@ func newTheirs(conn net.Conn, c theirConfig) (*theirs, error) {
 	t.conn, err = ouroboros.NewConnection(options...)
 	if err != nil {
 		return nil, err
+	}
+	if c.server && c.duplex && c.nodeToNode {
+		// A server that starts keep-alive by itself may send the first request before its answer to the handshake, which the
+		// reference, and Hearth, take for a failed handshake. So start it when the answer is out.
+		for deadline := time.Now().Add(10 * time.Second); len(c.tap.theirs(0)) == 0; <-time.After(time.Millisecond) {
+			if time.Now().After(deadline) {
+				return nil, errors.New("the handshake was never answered")
+			}
+		}
+		t.conn.KeepAlive().Client.Start()
 	}
 	return t, nil
 }
@@ -251,6 +268,9 @@ func serveTheirs(t testing.TB, kind, addr string, c theirConfig) (string, <-chan
 				peer, err := newTheirs(conn, c)
 				if err != nil {
 					conn.Close()
+					if c.refused != nil {
+						c.refused <- err
+					}
 					return
 				}
 				accepted <- peer
