@@ -16,8 +16,8 @@
 //     and 23) and as CBOR (governor §6.3).
 //
 // Decision makers here are pure: the parser, the diff, the group rules, the name table, the reload rules and the selection
-// have no clock, no goroutine and no global randomness. [Provider] and [Watcher] are the thin shells around them; each owns
-// its goroutines and Close waits for them.
+// have no clock, no goroutine and no global randomness. [Provider] and [Watcher] are the thin shells around them: a provider
+// owns its goroutines and Close waits for them, a watcher runs on the goroutine that calls Run.
 //
 // Everything read from outside is bounded: a file has at most [MaxInput] bytes, a report at most [MaxProblems] problems and
 // one line that counts the rest, and reading needs at most 1 MiB plus 64 bytes of memory for each byte of input.

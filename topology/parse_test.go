@@ -193,6 +193,7 @@ func TestRules(t *testing.T) {
 		{"a URL is no host name", group(`"accessPoints":[{"address":§"http://a.example:1","port":1}],"valency":1`), Options{},
 			[]string{"warning /localRoots/0/accessPoints/0/address"}, nil},
 		{"pointers are escaped", `{"localRoots":[],"publicRoots":[],§"a/b~c":1}`, Options{}, []string{"warning /a~1b~0c"}, nil},
+		{"the empty key is a key", `{"localRoots":[],"publicRoots":[],§"":1}`, Options{}, []string{"warning /"}, nil},
 		{"a snapshot without ledger peers", `{"localRoots":[],"publicRoots":[],"peerSnapshotFile":§"x"}`, Options{}, []string{"warning /peerSnapshotFile"}, nil},
 		{"Genesis mode", `§§{"localRoots":[],"publicRoots":[],"bootstrapPeers":§[{"address":"a","port":1}]}`, Options{Genesis: true},
 			[]string{"warning /useLedgerAfterSlot", "warning /peerSnapshotFile", "warning /bootstrapPeers"}, nil},
@@ -257,6 +258,31 @@ func TestValues(t *testing.T) {
 		r := Parse([]byte(`{"localRoots":[],"publicRoots":[],"useLedgerAfterSlot":`+text+`}`), Options{})
 		require.NoError(t, r.Err(), text)
 		require.Equal(t, want, r.Topology.UseLedger, text)
+	}
+}
+
+// TestTypicalFiles: a relay, a block producer and a wallet as operators write them have no problem at all.
+func TestTypicalFiles(t *testing.T) {
+	for name, text := range map[string]string{
+		"relay": `{"bootstrapPeers": [{"address": "boot-a.relays.example", "port": 3001}],
+			"localRoots": [
+				{"accessPoints": [{"address": "10.20.0.5", "port": 6000}], "advertise": false, "trustable": true, "behindFirewall": false,
+				 "hotValency": 1, "warmValency": 1, "diffusionMode": "InitiatorAndResponder"},
+				{"accessPoints": [{"address": "relay2.pool.example", "port": 3001}, {"address": "relay3.pool.example", "port": 3001}],
+				 "advertise": true, "trustable": true, "hotValency": 1, "warmValency": 2},
+				{"accessPoints": [{"address": "_cardano._tcp.friends.example"}], "advertise": true, "trustable": false, "hotValency": 2, "warmValency": 3}],
+			"publicRoots": [{"accessPoints": [{"address": "fallback.relays.example", "port": 3001}], "advertise": false}],
+			"peerSnapshotFile": "peer-snapshot.json", "useLedgerAfterSlot": 180000000}`,
+		"producer": `{"bootstrapPeers": null, "localRoots": [{"accessPoints": [{"address": "10.20.0.11", "port": 3001},
+			{"address": "10.20.0.12", "port": 3001}], "advertise": false, "trustable": true, "hotValency": 2, "warmValency": 2}],
+			"publicRoots": [], "useLedgerAfterSlot": -1}`,
+		"wallet": `{"localRoots": [{"accessPoints": [{"address": "node.internal.example", "port": 3001}, {"address": "fd00:20::7", "port": 3001}],
+			"advertise": false, "trustable": true, "hotValency": 1, "warmValency": 2, "diffusionMode": "InitiatorOnly"}],
+			"publicRoots": [], "useLedgerAfterSlot": -1}`,
+	} {
+		r := Parse([]byte(text), Options{Producer: name == "producer"})
+		require.Empty(t, r.Problems, name)
+		require.True(t, r.NodeStarts, name)
 	}
 }
 

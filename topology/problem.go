@@ -95,10 +95,10 @@ func invalid(file string, problems []Problem) error {
 type path struct {
 	up    *path
 	key   string
-	index int // used when key is empty
+	index int // -1 for a key
 }
 
-func (p *path) key1(key string) path { return path{up: p, key: key} }
+func (p *path) key1(key string) path { return path{up: p, key: key, index: -1} }
 func (p *path) at(i int) path        { return path{up: p, index: i} }
 
 func (p *path) pointer() string {
@@ -112,7 +112,7 @@ func (p *path) write(b *strings.Builder) {
 		return
 	}
 	p.up.write(b)
-	if p.key != "" {
+	if p.index < 0 {
 		writePointerKey(b, p.key)
 	} else {
 		b.WriteString("/" + strconv.Itoa(p.index))
