@@ -1,6 +1,7 @@
 package chainsync
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +20,11 @@ type Client struct {
 	low, high int
 
 	tip     Tip
-	heard   bool   // tip is of this run
-	awaited bool   // the last answer followed an AwaitReply: nothing further is ready
-	at      uint64 // number of the block the last answer was
-	placed  bool   // at is known
+	ahead   uint64  // how many answers are ready at the peer, as far as we know; at least one is asked for
+	waiting bool    // the oldest request has been answered with AwaitReply
+	kept    []Event // answers collected to make room for a FindIntersect that moved nothing
 	request [2]byte
+	trusted bool
 }
 
 // NewClient returns a client on a connection. It opens the stream when it is first used.
@@ -32,6 +33,10 @@ func NewClient(o protocols.Opener) *Client {
 	c.SetMarks(LowMark, HighMark)
 	return c
 }
+
+// SetTrusted says that the peer may take as long as it likes to have a new block: its time limit in Next/MustReply does not apply, which
+// is for peers that the topology marks as trustable (wire §5.1). It has effect from the next run on.
+func (c *Client) SetTrusted(trusted bool) { c.trusted = trusted }
 
 // SetMarks changes how many requests are kept under way; 1, 1 asks for one change at a time. A node-to-node server need not bear
 // more than 300, and this end's buffer has room for that many answers.
@@ -80,31 +85,53 @@ func (c *Client) Follow(ctx context.Context, points []Point) iter.Seq2[Event, er
 	}
 }
 
-// open sees to it that there is a session with nothing outstanding.
-func (c *Client) open(ctx context.Context) error {
-	if c.session == nil {
-		s, err := c.opener.Open(definition(c.opener.Negotiated()), mux.Initiator)
+var errFinished = errors.New("chain-sync: the client has been finished")
+
+// open sees to it that there is a session.
+func (c *Client) open() error {
+	switch {
+	case c.session != nil:
+		return nil
+	case c.opener == nil:
+		return errFinished
+	}
+	mp := definition(c.opener.Negotiated())
+	if c.trusted {
+		mp.Spec = mp.Spec.WithTimeLimit(StateMustReply, protocols.TimeLimit{})
+	}
+	s, err := c.opener.Open(mp, mux.Initiator)
+	if err != nil {
+		return err
+	}
+	c.session, c.waiting, c.kept, c.ahead = s, false, nil, 1
+	return nil
+}
+
+// collect receives what is outstanding and keeps it for Next.
+func (c *Client) collect(ctx context.Context) error {
+	for c.session.Outstanding() > 0 {
+		c.ahead = 1 // no further requests
+		ev, err := c.receive(ctx)
 		if err != nil {
 			return err
 		}
-		c.session = s
-	}
-	c.placed, c.awaited = false, false
-	for c.session.Outstanding() > 0 {
-		if _, err := c.receive(ctx); err != nil {
-			return err
-		}
+		ev.Payload = bytes.Clone(ev.Payload)
+		c.kept = append(c.kept, ev)
 	}
 	return nil
 }
 
 // FindIntersect asks for the first of the points that is on the peer's chain; the next event is then Backward to it. An empty
-// list always fails with a [*NoIntersectionError], which has the peer's tip.
+// list always fails with a [*NoIntersectionError], which has the peer's tip, and nothing moves. Requests under way are collected
+// first, which at the peer's tip takes until its chain changes; their answers are still to come from Next when nothing has moved.
 func (c *Client) FindIntersect(ctx context.Context, points []Point) (Point, Tip, error) {
 	if len(points) > MaxPoints {
 		return Point{}, Tip{}, fmt.Errorf("chain-sync: %w", errPoints)
 	}
-	if err := c.open(ctx); err != nil {
+	if err := c.open(); err != nil {
+		return Point{}, Tip{}, err
+	}
+	if err := c.collect(ctx); err != nil {
 		return Point{}, Tip{}, err
 	}
 	if err := c.session.Send(ctx, AppendFindIntersect(nil, points)); err != nil {
@@ -114,7 +141,6 @@ func (c *Client) FindIntersect(ctx context.Context, points []Point) (Point, Tip,
 	if err != nil {
 		return Point{}, Tip{}, err
 	}
-	c.heard = true
 	if m.Tag == TagIntersectNotFound {
 		if c.tip, err = DecodeIntersectNotFound(m.Raw); err != nil {
 			return Point{}, Tip{}, c.session.Fail(err)
@@ -127,14 +153,17 @@ func (c *Client) FindIntersect(ctx context.Context, points []Point) (Point, Tip,
 	}
 	for _, p := range points {
 		if p == at {
-			c.tip = tip
+			c.tip, c.kept, c.ahead = tip, nil, 1
+			if at != tip.Point { // the roll back to it, and a block
+				c.ahead = 2
+			}
 			return at, tip, nil
 		}
 	}
 	return Point{}, Tip{}, c.session.Fail(fmt.Errorf("intersection %v was not asked for", at))
 }
 
-// Tip asks for the peer's tip and changes nothing else.
+// Tip asks for the peer's tip and changes nothing else. It waits like [Client.FindIntersect].
 func (c *Client) Tip(ctx context.Context) (Tip, error) {
 	_, tip, err := c.FindIntersect(ctx, nil)
 	var none *NoIntersectionError
@@ -146,36 +175,33 @@ func (c *Client) Tip(ctx context.Context) (Tip, error) {
 
 // Next returns the next change. Without a FindIntersect before, the first one is Backward to the origin.
 func (c *Client) Next(ctx context.Context) (Event, error) {
-	if c.session == nil {
-		if err := c.open(ctx); err != nil {
+	if err := c.open(); err != nil {
+		return Event{}, err
+	}
+	if len(c.kept) > 0 {
+		ev := c.kept[0]
+		if c.kept = c.kept[1:]; len(c.kept) == 0 {
+			c.kept = nil
+		}
+		return ev, nil
+	}
+	// At the low mark the pipeline is filled again, and what was asked leaves at once, even while answers lie here that have come
+	// together: the peer always has at least as many requests to go on with.
+	if n := c.session.Outstanding(); n == 0 || n < c.low {
+		if err := c.ask(ctx); err != nil {
 			return Event{}, err
 		}
-	}
-	n := c.session.Outstanding()
-	if n <= c.low { // n == 0 too
-		if err := c.ask(ctx, c.want(n, min(c.low+1, c.high))-n); err != nil {
+		if err := c.session.Flush(); err != nil {
 			return Event{}, err
 		}
 	}
 	return c.receive(ctx)
 }
 
-// want returns how many requests should be under way, at least one: up to limit while the peer is ahead by that many.
-func (c *Client) want(n, limit int) int {
-	switch {
-	case !c.heard, c.awaited:
-		limit = 1
-	case c.placed && c.tip.Block <= c.at:
-		limit = 1
-	case c.placed:
-		limit = int(min(c.tip.Block-c.at, uint64(limit)))
-	}
-	return max(limit, n, 1)
-}
-
-// ask pipelines requests.
-func (c *Client) ask(ctx context.Context, n int) error {
-	for range n {
+// ask pipelines requests for as many answers as the peer has ready, up to the high mark, and for one in any case.
+func (c *Client) ask(ctx context.Context) error {
+	want := int(min(max(c.ahead, 1), uint64(c.high)))
+	for n := c.session.Outstanding(); n < want; n++ {
 		if err := c.session.Pipeline(ctx, AppendRequestNext(c.request[:0])); err != nil {
 			return err
 		}
@@ -185,16 +211,14 @@ func (c *Client) ask(ctx context.Context, n int) error {
 
 // receive returns the answer to the oldest request. Before it waits it fills the pipeline up to the high mark.
 func (c *Client) receive(ctx context.Context) (Event, error) {
-	awaited := false
 	for {
 		m, ok, err := c.session.TryRecv()
 		if err != nil {
 			return Event{}, err
 		}
 		if !ok {
-			if !awaited {
-				n := c.session.Outstanding()
-				if err := c.ask(ctx, c.want(n, c.high)-n); err != nil {
+			if !c.waiting {
+				if err := c.ask(ctx); err != nil {
 					return Event{}, err
 				}
 			}
@@ -203,12 +227,10 @@ func (c *Client) receive(ctx context.Context) (Event, error) {
 			}
 		}
 		if m.Tag == TagAwaitReply {
-			awaited = true
+			c.waiting = true
 			continue
 		}
-		ev, err := c.event(m)
-		c.awaited, c.heard = awaited, true
-		return ev, err
+		return c.event(m)
 	}
 }
 
@@ -224,10 +246,15 @@ func (c *Client) event(m protocols.Message) (ev Event, err error) {
 		return Event{}, c.session.Fail(err)
 	}
 	c.tip = ev.Tip
-	c.at, c.placed = blockNumber(ev.Payload, c.session.Negotiated().NodeToClient)
-	if ev.Kind == Backward { // not more blocks than slots ahead
-		c.at, c.placed = ev.Tip.Block-min(ev.Tip.Block, ev.Tip.Slot-min(ev.Tip.Slot, ev.Point.Slot)), true
+	switch at, known := blockNumber(ev.Payload, c.session.Negotiated().NodeToClient); {
+	case ev.Kind == Backward, c.waiting: // how many blocks follow, if any, the next answer says
+		c.ahead = 1
+	case known:
+		c.ahead = ev.Tip.Block - min(ev.Tip.Block, at)
+	default:
+		c.ahead = uint64(c.high)
 	}
+	c.waiting = false
 	return ev, nil
 }
 
@@ -238,7 +265,7 @@ func (c *Client) Finish(ctx context.Context) error {
 		return nil
 	}
 	s := c.session
-	err := c.open(ctx)
+	err := c.collect(ctx)
 	if err == nil {
 		err = s.Send(ctx, AppendDone(nil))
 	}
