@@ -369,3 +369,56 @@ func TestTimestamp(t *testing.T) {
 		require.Equal(t, uint32((90*60*1_000_000+5)%(1<<32)), Timestamp()-before)
 	})
 }
+
+// TestCloseOfAStalledTCP: last words that the peer does not take in time are given up; the error is still that of a stop.
+func TestCloseOfAStalledTCP(t *testing.T) {
+	x, _ := tcpPair(t)
+	m := New(x, Config{DrainTimeout: 50 * time.Millisecond})
+	s, err := m.Register(StreamConfig{Number: 5, EgressLimit: 64 << 20})
+	require.NoError(t, err)
+	m.Start()
+	require.NoError(t, s.Send(background(t), make([]byte, 32<<20)))
+	require.NoError(t, m.Close())
+	require.ErrorIs(t, m.Err(), ErrStopped)
+	require.Equal(t, "benign", muxErr(m).Fault())
+}
+
+// TestCloseAfterThePeersEnd: a peer that has closed its direction and reads late gets the last words of an end that closes.
+func TestCloseAfterThePeersEnd(t *testing.T) {
+	for _, when := range []string{"before", "during"} {
+		t.Run(when, func(t *testing.T) {
+			x, y := tcpPair(t)
+			m := New(x, Config{})
+			s, err := m.Register(StreamConfig{Number: 5})
+			require.NoError(t, err)
+			m.Start()
+			const size = 50_000 // fits into what the kernel holds
+			require.NoError(t, s.Send(background(t), patterned(5, size)))
+			if when == "before" {
+				require.NoError(t, y.(*net.TCPConn).CloseWrite())
+				<-m.eof
+			} else {
+				go func() {
+					waitFor(t, m.discarding.Load)
+					y.(*net.TCPConn).CloseWrite()
+				}()
+			}
+			require.NoError(t, m.Close())
+			if when == "during" {
+				require.ErrorIs(t, m.Err(), ErrStopped)
+			} else { // nobody had anything to read: the connection may have ended by itself
+				require.Equal(t, "benign", muxErr(m).Fault())
+			}
+			var got []byte
+			for {
+				_, p, err := ReadSDU(y, MaxPayload)
+				if err != nil {
+					require.Equal(t, io.EOF, err)
+					break
+				}
+				got = append(got, p...)
+			}
+			requireBytes(t, patterned(5, size), got)
+		})
+	}
+}

@@ -156,14 +156,18 @@ func (m *Mux) Close() error {
 		}
 	}
 	m.discarding.Store(true)
+	linger := 0
 	if half, ok := m.conn.(interface{ CloseWrite() error }); ok && started && half.CloseWrite() == nil {
 		select {
 		case <-m.eof:
+			linger = -1 // the peer has had the first or the last word, and may still be reading ours
 		case <-m.done:
 		case <-limit.C:
 		}
 	}
-	m.fail(&Error{Kind: Stopped})
+	if m.release(&Error{Kind: Stopped}) {
+		m.shut(linger)
+	}
 	<-m.done // somebody else may be shutting the bearer
 	m.workers.Wait()
 	return nil

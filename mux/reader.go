@@ -139,6 +139,9 @@ func (m *Mux) read() {
 func (m *Mux) readEnded(err error, d *demux) {
 	eof := errors.Is(err, io.EOF)
 	switch {
+	case eof && m.discarding.Load():
+		close(m.eof) // Close waits for it
+		return
 	case m.discarding.Load(), errors.Is(err, net.ErrClosed):
 		m.fail(&Error{Kind: Stopped, Err: err})
 		return
@@ -170,6 +173,8 @@ func (m *Mux) readEnded(err error, d *demux) {
 	case <-settled:
 		linger = -1 // the last answers are with the kernel
 	case <-limit.C:
+	case <-m.closing: // Close, which has its own limit, takes over
+		return
 	case <-m.done:
 	}
 	if m.release(closed) {

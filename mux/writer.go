@@ -146,6 +146,10 @@ func (m *Mux) writeFailed(err *Error) {
 	m.mu.Lock()
 	lingering := m.lingering != nil
 	m.mu.Unlock()
+	if m.discarding.Load() { // not all of the last words went in time
+		m.fail(&Error{Kind: Stopped, Err: err})
+		return
+	}
 	if !lingering {
 		m.fail(err)
 		return
