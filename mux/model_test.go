@@ -86,7 +86,7 @@ func TestModel(t *testing.T) {
 			"append": func(rt *rapid.T) {
 				e := ends[one.Draw(rt, "end")]
 				fill++
-				p := bytes.Repeat([]byte{fill}, rapid.IntRange(1, 3000).Draw(rt, "bytes"))
+				p := bytes.Repeat([]byte{fill}, rapid.IntRange(1, 800).Draw(rt, "bytes"))
 				require.NoError(rt, e.out.Append(ctx, uint8(rapid.IntRange(0, 9).Draw(rt, "rank")), p))
 				e.sent = append(e.sent, p...)
 				clear(p) // it is the caller's again
@@ -94,7 +94,7 @@ func TestModel(t *testing.T) {
 			"try": func(rt *rapid.T) {
 				e := ends[one.Draw(rt, "end")]
 				fill++
-				p := bytes.Repeat([]byte{fill}, rapid.IntRange(1, 3000).Draw(rt, "bytes"))
+				p := bytes.Repeat([]byte{fill}, rapid.IntRange(1, 800).Draw(rt, "bytes"))
 				if err := e.out.TryAppend(DefaultRank, p); err == nil {
 					e.sent = append(e.sent, p...)
 				} else {
