@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -11,10 +12,10 @@ import (
 	"github.com/hashicorp/yamux"
 
 	"github.com/hearthnet/hearth/connmgr"
-	"github.com/hearthnet/hearth/mux"
-	"github.com/hearthnet/hearth/protocols"
 	"github.com/hearthnet/hearth/protocols/blockfetch"
 	"github.com/hearthnet/hearth/protocols/chainsync"
+	"github.com/hearthnet/hearth/protocols/peersharing"
+	"github.com/hearthnet/hearth/protocols/txsubmission"
 )
 
 // IdleCost is what one idle connection takes, both ends together.
@@ -92,20 +93,21 @@ func settled() (bytes uint64, goroutines int) {
 	return footprint()
 }
 
-// armed is a mini-protocol whose responder waits to be started.
-func armed(number uint16, sides [2]int) *protocols.MiniProtocol {
-	mp := blockfetch.NodeToNode()
-	mp.Number, mp.Ingress, mp.Start = number, sides, mux.OnDemand
-	mp.Respond = func(context.Context, *protocols.Session) error { return errors.New("started") }
-	return mp
-}
+// nothing has no peers to tell of.
+type nothing struct{}
+
+// Shareable implements peersharing.Sharer.
+func (nothing) Shareable(int) []netip.AddrPort { return nil }
 
 func idleHearth(n int) (ready, end func() error, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	options := []connmgr.Option{
 		connmgr.WithDuplex(), connmgr.WithPeerSharing(),
-		connmgr.Serve(chainsync.Responder(madeChain()), blockfetch.Responder(blockSource{}), armed(4, [2]int{128 << 10, 721_424}), armed(10, [2]int{5760, 5760})),
+		connmgr.Serve(
+			chainsync.Responder(madeChain()), blockfetch.Responder(blockSource{}), peersharing.Responder(nothing{}),
+			txsubmission.NewInbound(nil, txsubmission.Limits{}).Responder(),
+		),
 	}
 	l, err := connmgr.Listen(ctx, "127.0.0.1:0", network, options...)
 	if err != nil {

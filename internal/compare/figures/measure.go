@@ -68,6 +68,7 @@ type Line struct {
 	Rate     float64       // in the row's unit, per second
 	Ratio    float64       // to the first subject in the same round
 	CPU      time.Duration // processor time for each unit of the load
+	CPURatio float64       // to the first subject; steadier than Ratio on a machine that others use
 	Allocs   float64       // allocations for each unit of the load
 	P50, P99 time.Duration // of latencies, if the load has any, over all rounds
 	P99Ratio float64       // to the first subject
@@ -119,6 +120,7 @@ func Measure(r Row, rounds int, about time.Duration) ([]Line, error) {
 			CPU: time.Duration(median(c.cpu)), Allocs: median(c.allocs),
 			P50: quantile(c.latencies, 0.50), P99: quantile(c.latencies, 0.99),
 		}
+		lines[i].CPURatio = float64(lines[i].CPU) / float64(lines[0].CPU)
 		if lines[0].P99 > 0 {
 			lines[i].P99Ratio = float64(lines[i].P99) / float64(lines[0].P99)
 		}

@@ -26,7 +26,7 @@ func Print(w io.Writer, r Row, lines []Line) error {
 	if latencies {
 		fmt.Fprint(t, "p50\tp99\tp99 ratio\t")
 	} else {
-		fmt.Fprint(t, "CPU each\tallocs each\t")
+		fmt.Fprint(t, "CPU each\tCPU ratio\tallocs each\t")
 	}
 	fmt.Fprintln(t)
 	for _, l := range lines {
@@ -34,7 +34,7 @@ func Print(w io.Writer, r Row, lines []Line) error {
 		if latencies {
 			fmt.Fprintf(t, "%v\t%v\t%.2f\t", l.P50.Round(time.Microsecond), l.P99.Round(time.Microsecond), l.P99Ratio)
 		} else {
-			fmt.Fprintf(t, "%v\t%.2f\t", l.CPU.Round(10*time.Nanosecond), l.Allocs)
+			fmt.Fprintf(t, "%v\t%.3g\t%.2f\t", l.CPU.Round(10*time.Nanosecond), l.CPURatio, l.Allocs)
 		}
 		fmt.Fprintln(t)
 	}
