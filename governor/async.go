@@ -19,6 +19,7 @@ func (c *Core) statusSeen(e StatusSeen) {
 		if e.Temperature >= Warm || p.has(sawUp) {
 			p.seen = e.Temperature
 			p.set(sawUp)
+			c.early[p.id] = change{p.id, e.RetryAfter, e.Cause}
 		}
 		return
 	}
@@ -29,6 +30,8 @@ func (c *Core) statusSeen(e StatusSeen) {
 	switch {
 	case p.place == activating && e.Temperature == Hot:
 		p.set(sawUp)
+	case p.place == activating && e.Temperature == Warm:
+		c.early[p.id] = change{p.id, e.RetryAfter, e.Cause} // if it was hot already, its result will tell
 	case p.has(pausing) && e.Temperature == Cold && p.place == deactivating:
 		c.deciding = OrderFinished
 		c.demotedHot(p)

@@ -38,7 +38,9 @@ func (c *Core) bootstrapFlag() verdict {
 func (c *Core) forgetBootstrap() {
 	for _, in := range [...]place{coldReady, coldWait} {
 		for b := &c.buckets[classBootstrap][in]; len(b.ids) > 0; {
-			c.forget(c.at(b.ids[len(b.ids)-1]))
+			p := c.at(b.ids[len(b.ids)-1])
+			c.tell("ForgetColdPeers", "bootstrap peer", p.addr)
+			c.forget(p)
 		}
 	}
 }
@@ -71,7 +73,9 @@ func (c *Core) ledgerState() verdict {
 		// by bootstrap peers only. Targets and local roots come back once nobody untrusted is left.
 		c.cleared()
 		c.targets = Targets{}
-		c.putLocalRoots(nil)
+		if len(c.applied) > 0 {
+			c.putLocalRoots(nil)
+		}
 		c.roots[0].backoff, c.roots[0].retry = 0, c.now
 		c.bootstrapDeadline = c.now + c.cfg.Timing.BootstrapTimeout
 	default:

@@ -11,6 +11,13 @@ type Event interface{ event() }
 // Tick carries nothing: the time a Step asked to be woken at has come.
 type Tick struct{}
 
+// Begin tells a core at once how things stand at the start: in pieces, the first decisions would be taken on half the truth.
+type Begin struct {
+	Ledger     LedgerSet
+	Settings   RootSettings
+	LocalRoots []LocalRootGroup
+}
+
 // TargetsSet replaces the configured targets. Targets that break the order are refused with a trace; the shell validates
 // them against the limits first and refuses the call.
 type TargetsSet struct{ Targets, Sync Targets }
@@ -125,6 +132,7 @@ type Sighting struct {
 type Restored struct{ Peers []StoredPeer }
 
 func (Tick) event()             {}
+func (Begin) event()            {}
 func (TargetsSet) event()       {}
 func (LocalRootsSet) event()    {}
 func (SettingsSet) event()      {}

@@ -37,14 +37,22 @@ func (e Explanation) String() string {
 	if !e.Known {
 		return fmt.Sprintf("%v is not known: %s", e.Peer, e.Blocked)
 	}
-	s := fmt.Sprintf("%v is %v since %v (%s), from %v, %d failures; last touched by %v at %v", e.Peer, e.Temperature, e.Since, e.State,
-		e.Source, e.Fails, e.Decision, e.DecisionAt)
+	s := fmt.Sprintf("%v is %v since %v (%s), from %v, %d failures", e.Peer, e.Temperature, e.Since.Round(time.Millisecond), e.State,
+		e.Source, e.Fails)
+	if e.Tepid {
+		s += ", tepid"
+	}
+	s += fmt.Sprintf("; last touched by %v at %v", e.Decision, e.DecisionAt.Round(time.Millisecond))
 	if e.Target >= 0 {
-		s += fmt.Sprintf(" (target %d, actual %d, %d candidates)", e.Target, e.Actual, e.Candidates)
+		s += fmt.Sprintf(" (target %d, actual %d", e.Target, e.Actual)
+		if e.Candidates >= 0 {
+			s += fmt.Sprintf(", %d candidates", e.Candidates)
+		}
+		s += ")"
 	}
 	s += "; " + e.Blocked
 	if e.Until != Never {
-		s += fmt.Sprintf(" until %v", e.Until)
+		s += fmt.Sprintf(" until %v", e.Until.Round(time.Millisecond))
 	}
 	return s
 }
@@ -99,6 +107,9 @@ func (c *Core) blocked(p *peer) (string, time.Duration) {
 	switch p.place {
 	case coldWait:
 		why := "back-off after a failure"
+		if p.fails == 0 {
+			why = "its last attempt said when to come back"
+		}
 		if p.has(unblamed) {
 			why = "it failed too often; it is forgotten at the next sign of life of another peer"
 		}
@@ -286,7 +297,7 @@ func (c *Core) clone() *Core {
 		d.outage[i] = c.outage[i].clone()
 	}
 	d.clearFails, d.pauses = c.clearFails.clone(), c.pauses.clone()
-	d.pauseCause = maps.Clone(c.pauseCause)
+	d.pauseCause, d.early = maps.Clone(c.pauseCause), maps.Clone(c.early)
 	d.prefixes = make(map[netip.Prefix]*crowd, len(c.prefixes))
 	for p, w := range c.prefixes { // a copy: the order shows nowhere
 		n := *w

@@ -133,7 +133,7 @@ func (r *run) loop() error {
 	r.tooOld, r.bulkSync = tooOld, r.ledger.BulkSync()
 	settings, settingsChanged := r.roots.Settings()
 	groups, localChanged := r.roots.LocalRoots()
-	first := []Event{LedgerSet{r.tooOld, r.bulkSync}, SettingsSet{settings}, LocalRootsSet{groups}}
+	first := []Event{Begin{LedgerSet{r.tooOld, r.bulkSync}, settings, groups}}
 	if r.cfg.StorePath != "" {
 		peers, err := LoadPeers(r.cfg.StorePath)
 		if err != nil {

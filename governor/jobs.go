@@ -84,8 +84,9 @@ func (c *Core) connected(e Connected) {
 	if p.has(condemned) {
 		c.close(p)
 	} else if p.seen != Warm {
-		c.changed = append(c.changed, change{p.id, c.cfg.Timing.ErrorDelay, nil})
+		c.changed = append(c.changed, c.early[p.id])
 	}
+	delete(c.early, p.id)
 }
 
 // activated: warm → hot. A failure is acted on after a pause, so that a peer which fails at once does not make us busy.
@@ -120,8 +121,9 @@ func (c *Core) activated(e Activated) {
 	}
 	c.trace(named(big, "PromoteWarmDone", "PromoteWarmBigLedgerPeerDone"), target, c.sum(ks).active, -1, "", p.addr)
 	if p.seen != Hot {
-		c.changed = append(c.changed, change{p.id, -1, nil})
+		c.changed = append(c.changed, c.early[p.id])
 	}
+	delete(c.early, p.id)
 }
 
 // deactivated: hot → warm. Success does not mean warm: when the remote held the agency until the time-out the connection was
@@ -241,8 +243,9 @@ func (c *Core) pauseOver(p *peer) {
 func (c *Core) failed(p *peer, why *Failure, delay func(fails int) time.Duration) time.Duration {
 	switch {
 	case p.has(condemned):
-		c.chill(p, 0)
-		return 0
+		d := delay(max(1, int(p.fails)))
+		c.chill(p, c.now+d)
+		return d
 	case why != nil && why.RetryAfter > 0:
 		// Not a failure at all: the address or our limits are busy. The forgiving timer runs on.
 		c.chill(p, c.now+why.RetryAfter)

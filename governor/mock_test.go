@@ -199,6 +199,10 @@ func (m *mock) name(ev Event) {
 		}
 	}
 	switch e := ev.(type) {
+	case Begin:
+		for _, g := range e.LocalRoots {
+			note(g.Members...)
+		}
 	case LocalRootsSet:
 		for _, g := range e.Groups {
 			note(g.Members...)
@@ -404,9 +408,7 @@ func (m *mock) deactivatePeer(p *mockPeer, job uint32) {
 
 // start tells the core how things stand.
 func (m *mock) start() {
-	m.at(0, func() { m.feed(m.ledger) })
-	m.at(0, func() { m.feed(SettingsSet{m.settings}) })
-	m.at(0, func() { m.feed(LocalRootsSet{m.local}) })
+	m.at(0, func() { m.feed(Begin{m.ledger, m.settings, m.local}) })
 	for _, s := range m.cut {
 		m.at(s.from, func() {
 			for _, p := range m.order {

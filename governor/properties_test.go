@@ -49,7 +49,7 @@ func newProperties() []property {
 		for _, s := range m.log {
 			out += len(s.trace)
 		}
-		if out == 0 {
+		if out == 0 && m.core.cfg.Targets != (Targets{}) {
 			return fmt.Errorf("nothing was ever traced")
 		}
 		return nil

@@ -44,7 +44,8 @@ type Core struct {
 
 	inbox    []Event // results of orders, in order of arrival
 	changed  []change
-	batch    []change // scratch of the rule that looks at them
+	batch    []change          // scratch of the rule that looks at them
+	early    map[uint32]change // reports that came before the result of the order; at most one for each running order
 	restored []StoredPeer
 
 	roots      [2]rootRequest // 0 roots, 1 big ledger peers
@@ -96,7 +97,7 @@ func NewCore(cfg Config) (*Core, error) {
 		cfg: cfg, pcg: rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15), table: newTable(), tooOld: true, liveTooOld: true,
 		bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*crowd{},
 		tellers: newTellers(), sharing: newSharing(), salt: newSaltedTop(), boards: NewBoards(), bans: newBanList(),
-		drawn: map[int]struct{}{}, deciding: DecisionNone,
+		drawn: map[int]struct{}{}, early: map[uint32]change{}, deciding: DecisionNone,
 	}
 	c.rnd = rand.New(c.pcg)
 	for i := range c.outage {
@@ -129,6 +130,10 @@ func (c *Core) Step(ev Event, now time.Duration) Output {
 // take enters an event into the state, for the rules to find.
 func (c *Core) take(ev Event) {
 	switch e := ev.(type) {
+	case Begin:
+		c.settings, c.snapshot = e.Settings, e.Settings
+		c.liveTooOld, c.bulkSync = e.Ledger.TooOld, e.Ledger.BulkSync
+		c.localOffered, c.localDirty = cloneGroups(e.LocalRoots), true
 	case TargetsSet:
 		c.setTargets(e)
 	case LocalRootsSet:
@@ -329,6 +334,7 @@ func (c *Core) prefix(a netip.AddrPort) netip.Prefix {
 func (c *Core) learn(a netip.AddrPort, cl class, src Source, adv answer) *peer {
 	p := c.insert(a)
 	p.class, p.source, p.advertise, p.since = cl, src, adv, c.now
+	c.touch(p, -1, -1, -1)
 	c.enter(p, 0)
 	return p
 }
@@ -340,6 +346,7 @@ func (c *Core) forget(p *peer) {
 	c.clearFails.drop(p.id)
 	c.pauses.drop(p.id)
 	delete(c.pauseCause, p.id)
+	delete(c.early, p.id)
 	c.sharing.drop(p)
 	c.tellers.drop(p.teller)
 	c.table.remove(p)
@@ -354,6 +361,7 @@ func (c *Core) touch(p *peer, target, actual, candidates int) {
 func (c *Core) order(k EffectKind, p *peer, o ConnectOptions) {
 	p.job = c.newJob()
 	p.clear(sawUp)
+	delete(c.early, p.id)
 	c.out.Effects = append(c.out.Effects, Effect{Kind: k, Job: p.job, Peer: p.addr, Options: o})
 }
 
