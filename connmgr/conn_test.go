@@ -206,3 +206,16 @@ func TestQuery(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, got, 3)
 }
+
+// TestSilentSocketsMakeRoom: more silent sockets than there are places for do not keep an honest peer out.
+func TestSilentSocketsMakeRoom(t *testing.T) {
+	addr := serveTCP(t)
+	for range maxHandshakes + 100 {
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer c.Close()
+	}
+	conn, err := Dial(testContext(t), addr, Preview)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+}

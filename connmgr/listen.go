@@ -11,8 +11,12 @@ import (
 	"github.com/hearthnet/hearth/protocols/handshake"
 )
 
-// maxHandshakes is how many sockets a [Listener] lets be between accept and Accept; further ones are reset at once.
-const maxHandshakes = 512
+// Bounds of a [Listener]: sockets whose handshake is under way, of which the oldest makes room for a new one, and connections that
+// nobody has accepted yet, beyond which new ones are reset.
+const (
+	maxHandshakes = 512
+	maxReady      = 512
+)
 
 // Listener accepts connections and does their handshakes side by side, so that a silent socket holds nobody up. It is the thin
 // way to serve: no limits per peer, no duplex reuse.
@@ -25,7 +29,8 @@ type Listener struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	ready  chan *Conn
-	slots  chan struct{}
+	door   doorstep
+	slots  chan struct{} // one for each connection in ready's way
 	tasks  sync.WaitGroup
 	done   chan struct{} // the accept loop has ended
 	err    error         // why; set before done is closed
@@ -54,7 +59,7 @@ func ListenLocal(ctx context.Context, path string, network Network, opts ...Opti
 func NewListener(ln net.Listener, network Network, nodeToClient bool, opts ...Option) *Listener {
 	l := &Listener{
 		ln: ln, network: network, nodeToClient: nodeToClient, o: collect(opts),
-		ready: make(chan *Conn), slots: make(chan struct{}, maxHandshakes), done: make(chan struct{}),
+		ready: make(chan *Conn), slots: make(chan struct{}, maxReady), door: doorstep{limit: maxHandshakes}, done: make(chan struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.tasks.Add(1)
@@ -139,15 +144,13 @@ func (l *Listener) acceptLoop() {
 			l.stop(fmt.Errorf("accept: %w", err))
 			return
 		}
-		select {
-		case l.slots <- struct{}{}:
-			l.tasks.Add(1)
-			go l.handshake(bearer)
-		default:
-			_ = abandon(bearer, nil)
-		}
+		ctx, leave := l.door.enter(l.ctx)
+		l.tasks.Add(1)
+		go l.handshake(ctx, leave, bearer)
 	}
 }
+
+var errNotAccepted = fmt.Errorf("%d connections wait to be accepted", maxReady)
 
 func (l *Listener) stop(err error) {
 	l.err = err
@@ -160,10 +163,18 @@ func transient(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-func (l *Listener) handshake(bearer net.Conn) {
+func (l *Listener) handshake(ctx context.Context, leave func(), bearer net.Conn) {
 	defer l.tasks.Done()
-	defer func() { <-l.slots }()
-	neg, err := handshake.Respond(l.ctx, bearer, l.o.proposal(l.network, l.nodeToClient, false))
+	neg, err := handshake.Respond(ctx, bearer, l.o.proposal(l.network, l.nodeToClient, false))
+	leave()
+	if err == nil {
+		select {
+		case l.slots <- struct{}{}:
+			defer func() { <-l.slots }()
+		default:
+			err = errNotAccepted
+		}
+	}
 	if err != nil {
 		_ = abandon(bearer, err)
 		return

@@ -39,8 +39,8 @@ type Snapshot interface {
 	Sizes() Sizes
 	// Measures returns how many transactions there are and its dimensions, in ascending order of names.
 	Measures() (count uint32, measures []Measure)
-	// Changed is closed when the mempool differs from this snapshot: other transactions or another slot.
-	Changed() <-chan struct{}
+	// Wait returns when the mempool differs from this snapshot, in its transactions or its slot, or with an error when ctx ends.
+	Wait(ctx context.Context) error
 }
 
 // Responder returns a mini-protocol that shows p to local clients.
@@ -60,10 +60,8 @@ func Responder(p Mempool) *protocols.MiniProtocol {
 				continue
 			case StateAcquiring:
 				if held != nil {
-					select {
-					case <-held.Changed():
-					case <-ctx.Done():
-						return context.Cause(ctx)
+					if err := held.Wait(ctx); err != nil {
+						return err
 					}
 				}
 				held, next = p.Snapshot(), 0
