@@ -328,6 +328,29 @@ func TestScannerSegmentsCostTheirBytesOnly(t *testing.T) {
 	require.Zero(t, testing.AllocsPerRun(3, func() { require.True(t, scanSegments(b, 16)) }))
 }
 
+// No byte is looked at twice: what is behind the scanner may be overwritten.
+func TestScannerNeverLooksBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := anyItem(5).Draw(t, "item")
+		var s Scanner
+		seen := make([]byte, 0, len(b))
+		for end := 0; end < len(b); {
+			next := min(end+rapid.IntRange(1, 5).Draw(t, "segment"), len(b))
+			seen = append(seen, b[end:next]...)
+			end = next
+			n, done, err := s.Next(seen)
+			require.NoError(t, err)
+			require.Equal(t, end == len(b), done)
+			if done {
+				require.Equal(t, len(b), n)
+			}
+			for i := range s.Scanned() {
+				seen[i] = 0xff
+			}
+		}
+	})
+}
+
 func BenchmarkScanner200kIn16ByteSegments(b *testing.B) {
 	for _, c := range []struct {
 		name string
