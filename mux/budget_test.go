@@ -139,3 +139,47 @@ func muxErr(m *Mux) *Error {
 	e, _ := m.Err().(*Error)
 	return e
 }
+
+// TestBudgetUnderConcurrentArrivals: many connections exceed the limit at once; the one that holds most goes, alone.
+func TestBudgetUnderConcurrentArrivals(t *testing.T) {
+	for range 10 {
+		const others = 7
+		budget := NewBudget(100_000)
+		start := func() (*Mux, net.Conn) {
+			x, y := memPair(1 << 20)
+			m := New(x, Config{Budget: budget})
+			_, err := m.Register(StreamConfig{Number: 1, Role: Responder, IngressLimit: 1 << 20})
+			require.NoError(t, err)
+			m.Start()
+			return m, y
+		}
+		hog, peer := start()
+		mustWrite(t, peer, sdu(1, Initiator, 65_000, make([]byte, 65_000)))
+		mustWrite(t, peer, sdu(1, Initiator, 30_000, make([]byte, 30_000)))
+		waitFor(t, func() bool { return hog.Unread() == 95_000 })
+		muxes := make([]*Mux, others)
+		var wg sync.WaitGroup
+		for i := range muxes {
+			var y net.Conn
+			muxes[i], y = start()
+			wg.Go(func() {
+				for range 10 {
+					_, _ = y.Write(sdu(1, Initiator, 1000, make([]byte, 1000)))
+				}
+			})
+		}
+		wg.Wait()
+		<-hog.Done()
+		for _, m := range muxes {
+			waitFor(t, func() bool { return m.Unread() == 10_000 })
+			require.NoError(t, m.Err())
+		}
+		require.Equal(t, others*10_000, budget.Used())
+		require.Equal(t, OverBudget, muxErr(hog).Kind)
+		for _, m := range append(muxes, hog) {
+			m.Abort(nil)
+			m.Close()
+		}
+		require.Zero(t, budget.Used())
+	}
+}
