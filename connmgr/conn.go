@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ type Conn struct {
 	mu    sync.Mutex
 	lanes []*lane
 	ended bool
-	tasks sync.WaitGroup // responders in blocking form, and the teardown
+	tasks sync.WaitGroup // responders in blocking form, and from the beginning the teardown
 }
 
 // keepAliveServer serves all connections: it has no state.
@@ -43,6 +44,9 @@ type lane struct {
 	stream  *mux.Stream
 	mp      *protocols.MiniProtocol // whose responder answers; nil: the stream waits to be opened
 	session *protocols.Session      // the present run
+
+	nested, again bool  // event form: some caller is starting a run, which has ended meanwhile
+	failed        error // blocking form: what the run has just returned
 }
 
 // newConn starts the multiplexer and everything that runs by itself.
@@ -51,19 +55,31 @@ func newConn(bearer net.Conn, neg protocols.Negotiated, dialled bool, o Options)
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.latency.Sampled = o.RoundTrip
 	cfg := o.Mux
+	c.tasks.Add(1)
 	hostEnded := cfg.Ended
 	cfg.Ended = func(err error) {
+		err = protocols.Cause(err)
 		c.mu.Lock()
 		c.ended = true
-		c.tasks.Add(1)
 		c.mu.Unlock()
 		go c.teardown(err) // on a goroutine of its own: the caller may be in the middle of an event of a session
 		if hostEnded != nil {
-			hostEnded(err)
+			_ = guard(func() { hostEnded(err) }) // the connection that a panic would cost is gone
+		}
+	}
+	if arrived := cfg.Arrived; arrived != nil {
+		cfg.Arrived = func(remote uint32, local time.Duration, size int) {
+			if err := guard(func() { arrived(remote, local, size) }); err != nil {
+				c.mux.Abort(err)
+			}
 		}
 	}
 	c.mux = mux.New(bearer, cfg)
-	if err := c.carry(o); err != nil {
+	var err error
+	if failed := guard(func() { err = c.carry(o) }); failed != nil {
+		err = failed
+	}
+	if err != nil {
 		c.mux.Abort(err)
 		return nil, err
 	}
@@ -77,6 +93,17 @@ func newConn(bearer net.Conn, neg protocols.Negotiated, dialled bool, o Options)
 	return c, nil
 }
 
+// guard calls a function of the host and returns its panic, if that is how it ends.
+func guard(f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &protocols.PanicError{Value: r, Stack: debug.Stack()}
+		}
+	}()
+	f()
+	return nil
+}
+
 // runs says whether this end plays a role on this connection at all (wire §2.8).
 func (c *Conn) runs(role mux.Role) bool {
 	return c.neg.Duplex() || (role == mux.Initiator) == c.dialled
@@ -84,6 +111,14 @@ func (c *Conn) runs(role mux.Role) bool {
 
 // carry registers the streams: the host's mini-protocols, then the standard ones that they leave.
 func (c *Conn) carry(o Options) error {
+	var answered []*lane
+	defer func() {
+		for _, l := range answered { // when all are registered: an eager responder starts at once
+			c.arm(l)
+		}
+	}()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	own := o.Protocols
 	if !c.neg.NodeToClient {
 		own = append(own[:len(own):len(own)], keepAliveServer)
@@ -102,7 +137,7 @@ func (c *Conn) carry(o Options) error {
 			}
 			if role == mux.Responder && (mp.Respond != nil || mp.Step != nil) {
 				l.mp = mp
-				c.arm(l)
+				answered = append(answered, l)
 			}
 		}
 	}
@@ -143,22 +178,46 @@ func (c *Conn) lane(number uint16, role mux.Role) *lane {
 
 // arm has the lane's responder start when its strategy says so, and again after each run.
 func (c *Conn) arm(l *lane) {
-	l.stream.Arm(l.mp.Start, func() {
-		var ended func(error)
-		if c.responder != nil {
-			ended = func(err error) { c.responder(l.mp, false, err) }
-		}
-		if s := c.begin(l, l.mp, ended); s != nil {
-			if c.responder != nil {
-				c.responder(l.mp, true, nil)
-			}
-			c.run(s, l.mp.Respond, ended)
-		}
-	})
+	l.stream.Arm(l.mp.Start, func() { c.answer(l) })
 }
 
-// begin makes the lane's next session. ended, if not nil, is told when the run is over: here, or by run when a function in
-// blocking form fails.
+// answer starts the lane's responder. In event form a run may be over before it has returned, and bytes for the next one may be
+// there: that one is started here too, in a loop, so that the stack does not grow with what a peer sends.
+func (c *Conn) answer(l *lane) {
+	var ended func(error)
+	if c.responder != nil {
+		ended = func(err error) { c.responder(l.mp, false, err) }
+	}
+	for more := true; more; {
+		s := c.begin(l, l.mp, ended)
+		if s == nil {
+			return
+		}
+		if c.responder != nil {
+			c.responder(l.mp, true, nil)
+		}
+		if l.mp.Step == nil {
+			c.run(l, s, l.mp.Respond, ended)
+			return
+		}
+		c.mu.Lock()
+		l.nested, l.again = true, false
+		c.mu.Unlock()
+		s.RunEvents()
+		c.mu.Lock()
+		again := l.again
+		l.nested = false
+		c.mu.Unlock()
+		if !again {
+			return
+		}
+		if more = l.stream.Buffered() > 0; !more {
+			c.arm(l)
+		}
+	}
+}
+
+// begin makes the lane's next session. ended, if not nil, is told when the run is over.
 func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol, ended func(error)) *protocols.Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -169,9 +228,17 @@ func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol, ended func(error)) *pr
 		c.mu.Lock()
 		l.session = nil
 		again := l.mp != nil && !c.ended
+		if l.nested {
+			l.again, again = again, false
+		}
+		err := l.failed
+		l.failed = nil
 		c.mu.Unlock()
+		if err == nil {
+			err = c.Err()
+		}
 		if ended != nil {
-			ended(c.mux.Err())
+			ended(err)
 		}
 		if again {
 			c.arm(l)
@@ -181,7 +248,7 @@ func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol, ended func(error)) *pr
 }
 
 // run runs a session that nobody else does, in the form that its mini-protocol has.
-func (c *Conn) run(s *protocols.Session, blocking func(context.Context, *protocols.Session) error, ended func(error)) {
+func (c *Conn) run(l *lane, s *protocols.Session, blocking func(context.Context, *protocols.Session) error, ended func(error)) {
 	if s.MiniProtocol().Step != nil {
 		s.RunEvents()
 		return
@@ -194,19 +261,26 @@ func (c *Conn) run(s *protocols.Session, blocking func(context.Context, *protoco
 	c.mu.Unlock()
 	if over {
 		if ended != nil {
-			ended(c.mux.Err())
+			ended(c.Err())
 		}
 		return
 	}
 	go func() {
 		defer c.tasks.Done()
-		if err := s.Run(c.ctx, blocking); err != nil {
-			if ended != nil {
-				ended(err)
-			}
-			c.mux.Abort(err)
-		}
+		_ = s.Run(c.ctx, func(ctx context.Context, s *protocols.Session) error { // an error has ended the connection, which has it
+			err := blocking(ctx, s)
+			c.mu.Lock()
+			l.failed = err
+			c.mu.Unlock()
+			return err
+		})
 	}()
+}
+
+func (c *Conn) laneOf(s *protocols.Session) *lane {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lane(s.MiniProtocol().Number, s.Role())
 }
 
 // start opens and runs a mini-protocol's own initiator.
@@ -215,7 +289,7 @@ func (c *Conn) start(mp *protocols.MiniProtocol, role mux.Role) (*protocols.Sess
 	if err != nil {
 		return nil, err
 	}
-	c.run(s, mp.Initiate, nil)
+	c.run(c.laneOf(s), s, mp.Initiate, nil)
 	return s, nil
 }
 
@@ -233,7 +307,7 @@ func (c *Conn) initiate(mp *protocols.MiniProtocol, ended func(error)) (*protoco
 	if err != nil {
 		return nil, err
 	}
-	c.run(s, func(ctx context.Context, s *protocols.Session) error {
+	c.run(c.laneOf(s), s, func(ctx context.Context, s *protocols.Session) error {
 		err := mp.Initiate(ctx, s)
 		if cleanEnd(err) {
 			outcome, err = err, nil
@@ -266,7 +340,7 @@ func (c *Conn) open(mp *protocols.MiniProtocol, role mux.Role, ended func(error)
 		var err error
 		if l, err = c.register(mp.Number, role, mp.Ingress[role], mp.Egress); err != nil {
 			c.mu.Unlock()
-			return nil, err
+			return nil, protocols.Cause(err)
 		}
 	}
 	armed := l.mp != nil
@@ -277,7 +351,7 @@ func (c *Conn) open(mp *protocols.MiniProtocol, role mux.Role, ended func(error)
 	if s := c.begin(l, mp, ended); s != nil {
 		return s, nil
 	}
-	if err := c.mux.Err(); err != nil {
+	if err := c.Err(); err != nil {
 		return nil, err
 	}
 	return nil, refuse(protocols.AlreadyRunning, nil)
@@ -322,10 +396,10 @@ func (c *Conn) Counters() []mux.StreamCounters { return c.mux.Counters() }
 func (c *Conn) Done() <-chan struct{} { return c.mux.Done() }
 
 // Err returns why the connection has ended; nil while it has not. The error has a method Fault that says whose fault it was.
-func (c *Conn) Err() error { return c.mux.Err() }
+func (c *Conn) Err() error { return protocols.Cause(c.mux.Err()) }
 
 // Wait returns when the connection has ended, with its error, or when ctx ends.
-func (c *Conn) Wait(ctx context.Context) error { return c.mux.Wait(ctx) }
+func (c *Conn) Wait(ctx context.Context) error { return protocols.Cause(c.mux.Wait(ctx)) }
 
 // Close ends the connection in good order: what was sent leaves first, within 2 s. When it returns, nothing of the connection is
 // left running; so it must not be called from a responder of the same connection. [Conn.Abort] may.

@@ -101,13 +101,10 @@ func (l *Listener) Serve(ctx context.Context, each func(*Conn)) error {
 		if each != nil {
 			each(c)
 		}
-		stop := context.AfterFunc(ctx, func() { defer open.Done(); c.Close() })
 		open.Add(1)
-		context.AfterFunc(c.ctx, func() { // the connection ended first
-			if stop() {
-				open.Done()
-			}
-		})
+		end := sync.OnceFunc(func() { defer open.Done(); c.Close() })
+		stop := context.AfterFunc(ctx, end)
+		context.AfterFunc(c.ctx, func() { stop(); end() }) // also when it ends by itself
 	}
 }
 
@@ -163,6 +160,14 @@ func transient(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
+// reject gives up a bearer that has not become a connection.
+func (l *Listener) reject(bearer net.Conn, err error) {
+	_ = abandon(bearer, err)
+	if f := l.o.Rejected; f != nil {
+		_ = guard(func() { f(bearer.RemoteAddr(), err) }) // the connection that a panic would cost is gone
+	}
+}
+
 func (l *Listener) handshake(ctx context.Context, leave func(), bearer net.Conn) {
 	defer l.tasks.Done()
 	neg, err := handshake.Respond(ctx, bearer, l.o.proposal(l.network, l.nodeToClient, false))
@@ -176,12 +181,12 @@ func (l *Listener) handshake(ctx context.Context, leave func(), bearer net.Conn)
 		}
 	}
 	if err != nil {
-		_ = abandon(bearer, err)
+		l.reject(bearer, err)
 		return
 	}
 	c, err := newConn(bearer, neg, false, l.o)
 	if err != nil {
-		_ = abandon(bearer, err)
+		l.reject(bearer, err)
 		return
 	}
 	select {

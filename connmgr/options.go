@@ -1,6 +1,7 @@
 package connmgr
 
 import (
+	"net"
 	"slices"
 	"time"
 
@@ -41,6 +42,9 @@ type Options struct {
 	KeepAlive time.Duration
 	// RoundTrip, if set, is told of every round trip that keep-alive measures. It must not block.
 	RoundTrip func(time.Duration)
+	// Rejected, if set, is told of every socket that a listener has given up before it became a connection, and why. It must not
+	// block.
+	Rejected func(remote net.Addr, err error)
 	// Mux tunes the multiplexer.
 	Mux mux.Config
 
@@ -64,6 +68,11 @@ func WithKeepAlive(every time.Duration) Option { return func(o *Options) { o.Kee
 
 // WithRoundTrip has f told of every round trip that keep-alive measures.
 func WithRoundTrip(f func(time.Duration)) Option { return func(o *Options) { o.RoundTrip = f } }
+
+// WithRejected has f told of what a listener gives up before Accept.
+func WithRejected(f func(remote net.Addr, err error)) Option {
+	return func(o *Options) { o.Rejected = f }
+}
 
 // WithMux tunes the multiplexer.
 func WithMux(c mux.Config) Option { return func(o *Options) { o.Mux = c } }
