@@ -88,7 +88,7 @@ func (in *ingress) admit(n int) (queued int, ok bool) {
 	return queued, queued+n <= in.limit
 }
 
-// settle ends the loan of earlier slices: the owner has called again.
+// settle ends the loan of earlier slices: the owner is about to get another one.
 func (in *ingress) settle() {
 	in.lent = false
 	if in.old != nil {
@@ -135,7 +135,6 @@ func (in *ingress) any() bool {
 
 func (in *ingress) wait(ctx context.Context, s *Stream, seen int) ([]byte, error) {
 	in.mu.Lock()
-	in.settle()
 	for {
 		if in.final {
 			err := in.err
@@ -143,6 +142,7 @@ func (in *ingress) wait(ctx context.Context, s *Stream, seen int) ([]byte, error
 			return nil, err
 		}
 		if in.b != nil && len(in.b.buf)-in.r > seen {
+			in.settle()
 			p := in.lend()
 			in.mu.Unlock()
 			return p, nil

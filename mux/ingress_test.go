@@ -2,6 +2,7 @@ package mux
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"runtime"
 	"testing"
@@ -287,6 +288,39 @@ func TestBufferOfLittle(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 1, s.Buffered())
 		require.LessOrEqual(t, cap(s.in.b.buf), 64<<10, "nor does it ask for as much again")
+		m.Abort(nil)
+		m.Close()
+	})
+}
+
+// TestViewsOutliveAFailedWait: an owner whose wait was cut short goes on with what it had.
+func TestViewsOutliveAFailedWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, y := memPair(1 << 16)
+		m := New(x, Config{})
+		registered(t, m, 1<<20)
+		m.Start()
+		s := m.Stream(2, Responder)
+		msg := patterned(1, 400)
+		mustWrite(t, y, sdu(2, Initiator, 400, msg))
+		synctest.Wait()
+		view, err := s.Wait(t.Context(), 0)
+		require.NoError(t, err)
+		s.Discard(300)
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err = s.Wait(gone, 100)
+		require.ErrorIs(t, err, context.Canceled)
+		for range 20 {
+			mustWrite(t, y, sdu(2, Initiator, 350, bytes.Repeat([]byte{0xee}, 350)))
+			synctest.Wait()
+			require.Equal(t, msg[300:], view[300:])
+		}
+		view, err = s.Wait(t.Context(), 100)
+		require.NoError(t, err)
+		require.Equal(t, msg[300:], view[:100])
+		require.Len(t, view, 100+20*350)
+		require.Nil(t, s.in.old)
 		m.Abort(nil)
 		m.Close()
 	})

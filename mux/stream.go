@@ -106,8 +106,8 @@ func (s *Stream) WaitCut(ctx context.Context) error {
 }
 
 // Wait returns all bytes that have arrived and were not discarded, once they are more than seen. The slice stays valid until
-// Discard has covered it or until the next Wait or Unread. After the peer has closed its end, what arrived before can still be
-// read; then, and at once after any other end, the error is the connection's.
+// Discard has covered it or until the next Unread, or the next Wait that does not fail. After the peer has closed its end, what
+// arrived before can still be read; then, and at once after any other end, the error is the connection's.
 func (s *Stream) Wait(ctx context.Context, seen int) ([]byte, error) {
 	return s.in.wait(ctx, s, seen)
 }
