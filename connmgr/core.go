@@ -601,6 +601,9 @@ func (c *core) dialFailed(r *record, e event) result {
 	t := r.dial
 	r.dial = 0
 	r.err = e.err
+	if c.closed {
+		e.fail = dialConnect // nobody will be accepted any more
+	}
 	switch e.fail {
 	case dialSocket:
 		c.apply(r, inSocketFailed)
@@ -815,7 +818,7 @@ func (c *core) ended(r *record, e event) {
 	c.apply(r, inEnded)
 	if r.state == StateTerminating {
 		c.timers.set(r.id, timerTimeWait, c.now+c.cfg.TimeWait)
-		if c.cfg.TimeWait <= 0 {
+		if c.cfg.TimeWait <= 0 || c.closed {
 			c.timers.stop(r.id, timerTimeWait)
 			c.apply(r, inTimeWaitOver)
 		}

@@ -13,9 +13,9 @@ import (
 // Limits of inbound connections (connmgr §0.2, §4.4). The zero value of a field takes its default.
 type Limits struct {
 	Hard    int           // inbound connections that have negotiated, at most; default 512
-	Soft    int           // from here on new ones are delayed; default 384
+	Soft    int           // from here on new ones are delayed; default ¾ of Hard, 384 of 512
 	Delay   time.Duration // the longest delay; default 5 s
-	Reserve int           // part of Hard that only protected addresses (local roots) may use; default 16
+	Reserve int           // part of Hard that only protected addresses (local roots) may use; default 1/32 of Hard, 16 of 512; negative: none
 	// Unnegotiated is how many accepted sockets may be parked, shaking hands or waiting for the other end to close; default 256.
 	// It is apart from Hard. One IPv4 /24 or IPv6 /48 gets a quarter of it.
 	Unnegotiated int
@@ -28,8 +28,9 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	def(&l.Hard, 512)
-	def(&l.Soft, 384)
-	def(&l.Reserve, 16)
+	def(&l.Soft, l.Hard*3/4)
+	def(&l.Reserve, l.Hard/32)
+	l.Reserve = max(l.Reserve, 0)
 	def(&l.Unnegotiated, 256)
 	if l.Delay == 0 {
 		l.Delay = 5 * time.Second
@@ -41,7 +42,7 @@ func (l Limits) withDefaults() Limits {
 func (l Limits) Validate() error {
 	var errs []error
 	l = l.withDefaults()
-	if l.Hard < 0 || l.Soft < 0 || l.Reserve < 0 || l.Delay < 0 || l.Unnegotiated < 0 {
+	if l.Hard < 0 || l.Soft < 0 || l.Delay < 0 || l.Unnegotiated < 0 {
 		errs = append(errs, fmt.Errorf("connmgr: negative limit in %+v", l))
 	}
 	if l.Soft > l.Hard {

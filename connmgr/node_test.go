@@ -21,12 +21,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echoSpec is the smallest request-response protocol.
+// echoSpec is the smallest request-response protocol. Like all real ones it has a limit in every state, without which the server
+// of a half-open connection would wait for ever.
 func echoSpec(name string) *protocols.Spec {
 	return &protocols.Spec{
 		Name: name,
 		States: []protocols.StateSpec{
-			{Name: "Idle", Agency: protocols.Client, Bytes: 100},
+			{Name: "Idle", Agency: protocols.Client, Bytes: 100, Timeout: protocols.Within(10 * time.Minute)},
 			{Name: "Busy", Agency: protocols.Server, Bytes: 100, Timeout: protocols.Within(60 * time.Second)},
 			{Name: "Done"},
 		},
