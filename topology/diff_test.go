@@ -57,6 +57,22 @@ peer snapshot "s.json" → ""
 `, c.String())
 }
 
+// TestDiffMajority: a group that is made of several old ones goes on as the one it shares most with; of equals as the first.
+func TestDiffMajority(t *testing.T) {
+	group := func(hot int64, lasts ...byte) Group {
+		g := Group{HotValency: hot, WarmValency: 3}
+		for _, l := range lasts {
+			g.AccessPoints = append(g.AccessPoints, ipPoint(l))
+		}
+		return g
+	}
+	c := Diff(&Topology{LocalRoots: []Group{group(1, 1), group(1, 2, 3)}}, &Topology{LocalRoots: []Group{group(2, 1, 2, 3)}})
+	require.Equal(t, 1, c.Groups[0].OldIndex)
+	require.Equal(t, []AccessPoint{ipPoint(2), ipPoint(3)}, c.Groups[0].Shared)
+	c = Diff(&Topology{LocalRoots: []Group{group(1, 1), group(1, 2)}}, &Topology{LocalRoots: []Group{group(2, 2, 1)}})
+	require.Equal(t, 0, c.Groups[0].OldIndex)
+}
+
 // TestDiffProperties: a topology does not differ from itself or a copy; what is kept, connected and dropped adds up to both
 // sides; looking the other way swaps connecting and dropping; only what is empty says nothing.
 func TestDiffProperties(t *testing.T) {

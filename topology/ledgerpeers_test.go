@@ -205,6 +205,10 @@ func TestSnapshotLoad(t *testing.T) {
 	s, changed := p.Settings()
 	require.Equal(t, RootSettings{UseLedger: true, SnapshotSlot: 200, SnapshotHash: [32]byte{2}}, s)
 	require.Equal(t, "10.0.0.2", peer(), "the snapshot is newer than the tip")
+	ledger.tip = 200
+	p.Apply(ledgerTopology(LedgerAfter, 11, "newer.json"))
+	require.Equal(t, "10.0.0.2", peer(), "or as new")
+	ledger.tip = 150
 	p.Apply(ledgerTopology(LedgerAfter, 10, "good.json"))
 	<-changed
 	require.EqualValues(t, 100, slot())
