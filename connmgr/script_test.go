@@ -160,7 +160,6 @@ type scriptRun struct {
 	net   *memnet.Network
 	nodes []*node
 	calls sync.WaitGroup
-	raw   []*memnet.Conn
 }
 
 func (r *scriptRun) do(s scriptStep) {
