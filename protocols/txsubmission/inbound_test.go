@@ -1,0 +1,324 @@
+package txsubmission
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// world is a network of peers that own transactions and one core that asks them, in virtual time. The rules of the owners are
+// checked by an outbox of each.
+type world struct {
+	t     require.TestingT
+	rnd   *rand.Rand
+	in    *inbound
+	now   time.Duration
+	have  map[string]int // bytes, of what has been taken
+	sent  map[string]int // bodies received, by id
+	peers []*owner
+	limit int
+}
+
+type owner struct {
+	peer    *inPeer
+	box     *outbox
+	own     []string
+	size    map[string]int
+	next    int
+	pending []request
+	replies [][]string // ids that are on their way, for requests for ids
+	gone    bool
+	lossy   bool // leaves out every second transaction
+}
+
+func newWorld(t require.TestingT, seed uint64, l Limits, room int) *world {
+	return &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), in: newInbound(l), have: map[string]int{}, sent: map[string]int{}, limit: room}
+}
+
+func (w *world) add(own []string, size map[string]int) *owner {
+	o := &owner{peer: w.in.join(), box: &outbox{}, own: own, size: size}
+	w.peers = append(w.peers, o)
+	return o
+}
+
+func (w *world) room() int {
+	room := w.limit
+	for _, n := range w.have {
+		room -= n
+	}
+	return room
+}
+
+// ask has the core speak to one owner as long as it has something to say.
+func (w *world) ask(o *owner) (spoke bool) {
+	for !o.gone {
+		for _, id := range o.peer.open() {
+			if _, ok := w.have[id]; ok {
+				w.in.known(id)
+			}
+		}
+		r, _ := w.in.next(o.peer, len(o.pending), w.room(), w.now)
+		if r.kind == nothing {
+			return spoke
+		}
+		spoke = true
+		if r.blocking {
+			require.Empty(w.t, o.pending, "a blocking request only with nothing unanswered")
+		}
+		o.pending = append(o.pending, r)
+		w.check()
+	}
+	return spoke
+}
+
+// answer has an owner answer its oldest request; false if there is nothing to say.
+func (w *world) answer(o *owner) bool {
+	if o.gone || len(o.pending) == 0 {
+		return false
+	}
+	r := o.pending[0]
+	if r.kind == askIDs {
+		if r.blocking && o.next == len(o.own) {
+			require.Len(w.t, o.box.fifo, r.ack)
+			return false // waits
+		}
+		require.NoError(w.t, o.box.acknowledge(r.blocking, uint16(r.ack), uint16(r.req)))
+		var ids []IDAndSize
+		for len(ids) < r.req && o.next < len(o.own) {
+			id := o.own[o.next]
+			o.next++
+			o.box.announce([]byte(id))
+			ids = append(ids, IDAndSize{[]byte(id), uint32(o.size[id])})
+		}
+		o.pending = o.pending[1:]
+		w.in.announced(o.peer, ids)
+	} else {
+		raw := make([][]byte, len(r.ids))
+		for i, id := range r.ids {
+			raw[i] = []byte(id)
+		}
+		require.NoError(w.t, o.box.request(raw))
+		o.pending = o.pending[1:]
+		for i, id := range r.ids {
+			if o.lossy && i%2 == 1 {
+				continue
+			}
+			e, err := o.peer.expected(id, o.size[id], r.ids)
+			require.NoError(w.t, err)
+			_, late := w.have[id]
+			if !late {
+				w.have[id] = o.size[id]
+			}
+			w.sent[id]++
+			w.in.received(o.peer, e, late, w.now)
+		}
+		w.in.replied(o.peer, r.ids)
+	}
+	w.check()
+	return true
+}
+
+// check asserts the invariants of the core.
+func (w *world) check() {
+	bytes, count := 0, 0
+	offers := map[string]int{}
+	for _, p := range w.in.peers {
+		require.LessOrEqual(w.t, len(p.queue)+p.idsAsked, Window)
+		mine := 0
+		for _, e := range p.queue {
+			offers[e.id]++
+			if e.sent {
+				mine += e.size
+				count++
+			}
+		}
+		require.Equal(w.t, mine, p.bytes)
+		require.LessOrEqual(w.t, p.bytes, w.in.limits.PeerBytes+maxTx)
+		require.LessOrEqual(w.t, p.requests, w.in.limits.Requests)
+		bytes += mine
+	}
+	require.Equal(w.t, bytes, w.in.bytes)
+	require.Equal(w.t, count, w.in.count)
+	require.LessOrEqual(w.t, count, w.in.limits.Txs)
+	require.LessOrEqual(w.t, bytes, w.in.limits.Bytes+maxTx)
+	require.Len(w.t, w.in.txs, len(offers))
+	for id, tx := range w.in.txs {
+		require.Equal(w.t, offers[id], tx.offers)
+		require.LessOrEqual(w.t, tx.copies, w.in.limits.Copies)
+	}
+	require.LessOrEqual(w.t, bytes, max(w.room(), 0), "nothing is asked for that there is no room for")
+}
+
+// run goes on in random order until nothing moves, letting time pass when only time helps.
+func (w *world) run() {
+	pass := func(all bool) (moved bool) {
+		for _, i := range w.rnd.Perm(len(w.peers)) {
+			o := w.peers[i]
+			moved = w.ask(o) || moved
+			if all || w.rnd.IntN(3) > 0 {
+				moved = w.answer(o) || moved
+			}
+		}
+		return moved
+	}
+	for idle := 0; idle < 3; idle++ {
+		for pass(false) || pass(true) {
+			idle = 0
+		}
+		w.now += w.in.limits.Hedge
+	}
+}
+
+func (w *world) leave(o *owner) {
+	o.gone = true
+	w.in.leave(o.peer)
+	w.check()
+}
+
+func numbered(from, to int) (out []string, size map[string]int) {
+	size = map[string]int{}
+	for i := from; i < to; i++ {
+		id := fmt.Sprintf("tx%04d", i)
+		out = append(out, id)
+		size[id] = 300 + i*37%16000
+	}
+	return out, size
+}
+
+// TestEveryTransactionArrivesOnce: several peers with overlapping mempools; each transaction is fetched, and from one peer.
+func TestEveryTransactionArrivesOnce(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(rt, rapid.Uint64().Draw(rt, "seed"), Limits{}, 1<<30)
+		n := rapid.IntRange(1, 6).Draw(rt, "peers")
+		all, size := numbered(0, 60)
+		wanted := map[string]bool{}
+		for range n {
+			lo := rapid.IntRange(0, 50).Draw(rt, "lo")
+			hi := rapid.IntRange(lo, 60).Draw(rt, "hi")
+			for _, id := range all[lo:hi] {
+				wanted[id] = true
+			}
+			w.add(all[lo:hi], size)
+		}
+		w.run()
+		require.Len(rt, w.have, len(wanted))
+		for id, n := range w.sent {
+			require.Equal(rt, 1, n, id)
+		}
+	})
+}
+
+// TestRetryFromAnotherAdvertiser: peers that leave transactions out, or go away in the middle, cost nothing as long as
+// somebody else has them.
+func TestRetryFromAnotherAdvertiser(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(rt, rapid.Uint64().Draw(rt, "seed"), Limits{}, 1<<30)
+		all, size := numbered(0, 40)
+		lossy := w.add(all, size)
+		lossy.lossy = true
+		doomed := w.add(all, size)
+		for range rapid.IntRange(0, 20).Draw(rt, "before") {
+			for _, o := range w.peers {
+				w.ask(o)
+				w.answer(o)
+			}
+		}
+		w.leave(doomed)
+		w.add(all, size)
+		w.run()
+		require.Len(rt, w.have, len(all))
+	})
+}
+
+// TestFullMempoolAsksForNothing: when there is no room nothing new is asked for, and nothing is lost when there is room again.
+func TestFullMempoolAsksForNothing(t *testing.T) {
+	all, size := numbered(0, 40)
+	w := newWorld(t, 1, Limits{}, 20_000)
+	o := w.add(all, size)
+	w.run()
+	require.Less(t, len(w.have), len(all))
+	require.LessOrEqual(t, 0, w.room())
+	before := o.next
+	w.run()
+	require.Equal(t, before, o.next, "no further ids were asked for")
+	w.limit = 1 << 30
+	w.run()
+	require.Len(t, w.have, len(all))
+}
+
+func TestSecondPeerIsAskedWhenTheFirstIsSlow(t *testing.T) {
+	all, size := numbered(0, 1)
+	w := newWorld(t, 1, Limits{}, 1<<30)
+	a, b := w.add(all, size), w.add(all, size)
+	for _, o := range []*owner{a, b} {
+		w.ask(o)
+		require.True(t, w.answer(o))
+	}
+	require.True(t, w.ask(a), "the first one is asked for it")
+	require.True(t, w.ask(b))
+	require.Len(t, b.pending, 1)
+	require.Equal(t, askIDs, b.pending[0].kind, "the second one is not")
+	require.True(t, w.answer(b))
+	_, later := w.in.next(b.peer, 0, 1<<30, w.now)
+	require.Equal(t, w.in.limits.Hedge, later)
+	w.now += later
+	require.True(t, w.ask(b))
+	require.Equal(t, 2, w.in.txs[all[0]].copies)
+	require.True(t, w.answer(b))
+	for w.answer(a) {
+	}
+	require.Equal(t, 1.0, a.peer.scoreAt(w.now), "late")
+	require.Zero(t, b.peer.scoreAt(w.now))
+}
+
+func TestUselessPeerIsAskedLast(t *testing.T) {
+	all, size := numbered(0, 2)
+	w := newWorld(t, 1, Limits{Useless: 5}, 1<<30)
+	bad, good := w.add(all, size), w.add(all[:1], size)
+	bad.peer.score = 6
+	for _, o := range []*owner{bad, good} {
+		w.ask(o)
+		require.True(t, w.answer(o))
+	}
+	require.True(t, w.ask(bad))
+	require.Equal(t, all[1:], bad.pending[0].ids, "only what nobody else offers")
+	w.now = 20 * time.Second // forgiven
+	require.True(t, w.ask(bad))
+	require.Equal(t, all[:1], bad.pending[len(bad.pending)-1].ids)
+}
+
+// TestAnnouncedTwiceIsAskedOnce: two places in the queue, one request, two acknowledgements.
+func TestAnnouncedTwiceIsAskedOnce(t *testing.T) {
+	w := newWorld(t, 1, Limits{}, 1<<30)
+	o := w.add([]string{"a", "a", "b"}, map[string]int{"a": 100, "b": 100})
+	w.run()
+	require.Equal(t, map[string]int{"a": 1, "b": 1}, w.sent)
+	require.Len(t, o.box.fifo, 3, "a blocking request that acknowledges all is unanswered")
+	require.Equal(t, request{kind: askIDs, blocking: true, ack: 3, req: 6}, o.pending[0])
+}
+
+func TestUnaskedAndMisstatedTransactions(t *testing.T) {
+	all, size := numbered(0, 3)
+	w := newWorld(t, 1, Limits{}, 1<<30)
+	o := w.add(all, size)
+	w.ask(o)
+	w.answer(o)
+	w.ask(o)
+	asked := o.pending[0].ids
+	require.Equal(t, all, asked)
+	_, err := o.peer.expected("other", 300, asked)
+	require.ErrorIs(t, err, ErrNotRequested)
+	for d, want := range map[int]error{0: nil, SizeTolerance: nil, -SizeTolerance: nil, SizeTolerance + 1: ErrSize, -SizeTolerance - 1: ErrSize} {
+		_, err := o.peer.expected(all[0], size[all[0]]+d, asked)
+		require.ErrorIs(t, err, want, d)
+	}
+	e, err := o.peer.expected(all[0], size[all[0]], asked)
+	require.NoError(t, err)
+	w.in.received(o.peer, e, false, 0)
+	_, err = o.peer.expected(all[0], size[all[0]], asked)
+	require.ErrorIs(t, err, ErrNotRequested, "the same one twice")
+}
