@@ -375,3 +375,13 @@ func TestKeepAliveTerminates(t *testing.T) {
 		require.NoError(n, ours.Err())
 	}, WithKeepAlive(-1))
 }
+
+func memAddr(i byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 0, i}) }
+
+// memPort is a port of host i; of host 0 it is none.
+func memPort(i byte) netip.AddrPort {
+	if i == 0 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(memAddr(i), 3001)
+}
