@@ -105,22 +105,36 @@ func (v *View) withdraw(i int, commit uint64, b []byte) []byte {
 // touch notes that the answer being made says something about the slot's block.
 func (v *View) touch(i int) { v.last[i/blockSlots] = uint32(v.answers + 1) }
 
-// pick returns the slot of class c that is shown next, -1 when nothing is pending.
+// showQuantum is what a kind may show in its turn, bytes of body.
+const showQuantum = 4 << 10
+
+// pick returns the slot of class c that is shown next, -1 when nothing is pending. Kinds share by bytes of body: sharing by entries
+// would let the kind with the larger bodies take the link.
 func (v *View) pick(c Class) int {
-	for range len(v.kinds) + 1 {
+	any := false
+	for _, n := range v.npend[c] {
+		any = any || n > 0
+	}
+	for any {
 		k := v.turn[c]
-		if v.npend[c][k] > 0 && v.credit[c] > 0 {
-			v.credit[c]--
+		if v.npend[c][k] > 0 && v.deficit[c][k] > 0 {
 			b := v.pend[c][k]
 			i := b.next(v.cursor[c][k])
 			if i < 0 {
 				i = b.next(0)
 			}
 			v.cursor[c][k] = i + 1
+			v.deficit[c][k] -= min(v.t.regs[i].art.Size, maxFlat) + 64
 			return i
 		}
-		v.turn[c] = (k + 1) % len(v.kinds)
-		v.credit[c] = v.t.kinds.cfg[v.turn[c]].Weight
+		if v.npend[c][k] == 0 {
+			v.deficit[c][k] = min(v.deficit[c][k], 0)
+		}
+		k = (k + 1) % len(v.kinds)
+		v.turn[c] = k
+		if v.npend[c][k] > 0 {
+			v.deficit[c][k] += showQuantum * int64(v.t.kinds.cfg[k].Weight)
+		}
 	}
 	return -1
 }

@@ -73,7 +73,7 @@ func (s *Scheduler) piece(p *peer, l *lane, m *piece, how hashOf, sum ID) error 
 	} else if !r.over {
 		s.bulkBytes -= n
 	}
-	p.net.measure(s.now, l, len(m.data))
+	p.net.measure(s.now, l, len(m.data), r.sentAt)
 	s.stat.BodyBytes += uint64(len(m.data))
 	d := r.d
 	if d == nil || how.skip {
@@ -133,6 +133,13 @@ func (s *Scheduler) speed(p *peer, r *request, it *item) {
 			s.p95 = sorted[len(sorted)*95/100]
 		}
 		return
+	}
+	// Its own elders on the lane are no queue of the network, as long as they came as fast as this peer ever was.
+	if elders := r.l.total - r.mark - int64(it.n); elders > 0 && n.best > 0 {
+		took = max(0, took-time.Duration(float64(elders)/max(n.best, n.bestB)*float64(time.Second)))
+	}
+	if n.samples < 4 {
+		took = max(took, n.least) // not known well enough yet
 	}
 	more := n.chunkTime(s.now, took)
 	// One throttled peer among fast ones says nothing about our own link.

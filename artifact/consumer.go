@@ -172,7 +172,9 @@ func (c *Consumer) forget(a *account) {
 func (c *Consumer) initMessage(p *peer) []byte {
 	m := msgInit{version: 1, epoch: c.epoch, window: c.cfg.Window, reserve: c.cfg.UrgentReserve, inline: c.cfg.InlineBytes}
 	for i := range c.kinds.cfg {
-		eager := c.eagerLinks(i) < eagerWanted && c.kinds.cfg[i].Push == Tree
+		eager := c.kinds.cfg[i].Push == Tree && (p.link.on[i] || c.eagerLinks(i) < eagerWanted)
+		p.link.wish[i] = wishOf(eager)
+		p.link.agree(i)
 		m.kinds = append(m.kinds, kindWish{c.kinds.cfg[i].ID, eager})
 	}
 	if a := p.acct; a.known {
@@ -194,10 +196,10 @@ func (a *account) settled(i int) uint64 {
 	return 0
 }
 
-// eagerLinks counts the links that push bodies of a kind to us.
+// eagerLinks counts the links that push bodies of a kind to us, or will if the peer's init says so too.
 func (c *Consumer) eagerLinks(kind int) (n int) {
 	for _, p := range c.peers {
-		if p.link.on[kind] {
+		if p.link.on[kind] || p.link.wish[kind] == wishYes && p.link.peerWish[kind] == wishUnsaid {
 			n++
 		}
 	}

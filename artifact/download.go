@@ -106,7 +106,8 @@ func (c *Consumer) countPush(o *offer, dup bool) {
 	l := &o.p.link
 	if dup {
 		l.dup[o.kind]++
-		if l.on[o.kind] && l.dup[o.kind] > l.first[o.kind] {
+		// Said again if the peer still pushes on a link that is lazy for us.
+		if l.dup[o.kind] > l.first[o.kind] && (l.on[o.kind] || l.tell[o.kind] == tellNothing && l.off[o.kind] <= o.p.con.ackSeq) {
 			c.stat.Prunes++
 			l.on[o.kind], l.tell[o.kind] = false, tellOff
 			c.wake(o.p, ControlOut)
@@ -270,7 +271,7 @@ func (c *Consumer) detach(o *offer) {
 	}
 	c.timers.stop(&d.retry)
 	c.timers.stop(&d.grace)
-	if d.charge == nil {
+	if d.ndone == 0 && d.nparts == 0 {
 		c.abandon(d)
 		return
 	}

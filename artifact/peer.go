@@ -55,6 +55,28 @@ type eagerLink struct {
 	dup   []int // bodies that were duplicates; both are halved at 32
 	off   []int // offs sent whose ack is still out: the number of control messages that must be acked before
 	tell  []int8
+	// what the two inits of this link said, 0: not yet. A link is eager from the start if both said so.
+	wish, peerWish []int8
+}
+
+const (
+	wishUnsaid int8 = iota
+	wishYes
+	wishNo
+)
+
+func wishOf(eager bool) int8 {
+	if eager {
+		return wishYes
+	}
+	return wishNo
+}
+
+// agree turns the link eager for a kind once both inits have said so.
+func (l *eagerLink) agree(kind int) {
+	if l.wish[kind] == wishYes && l.peerWish[kind] == wishYes {
+		l.on[kind] = true
+	}
 }
 
 const (
@@ -64,7 +86,8 @@ const (
 )
 
 func newEagerLink(kinds int) eagerLink {
-	return eagerLink{make([]bool, kinds), make([]int, kinds), make([]int, kinds), make([]int, kinds), make([]int8, kinds)}
+	return eagerLink{make([]bool, kinds), make([]int, kinds), make([]int, kinds), make([]int, kinds), make([]int8, kinds),
+		make([]int8, kinds), make([]int8, kinds)}
 }
 
 // offer is one entry a provider has shown us and that has no verdict yet. size, hint, attr and chunking are claims of that one

@@ -203,10 +203,8 @@ func (c *Core) pendingInit(p *peer) {
 	for _, k := range m.kinds {
 		if i, ok := c.kinds.index[k.kind]; ok {
 			v.kinds[i] = true
-			// Eager if both inits say so; ours said so if we wanted one at the time.
-			if k.eager && c.con.eagerLinks(i) < eagerWanted && c.kinds.cfg[i].Push == Tree {
-				p.link.on[i] = true
-			}
+			p.link.peerWish[i] = wishOf(k.eager)
+			p.link.agree(i)
 		}
 	}
 	s.view, s.resumed = c.table.newView(c.now, v)

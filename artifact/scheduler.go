@@ -39,7 +39,8 @@ const (
 	bulkFloor  = 2 * maxFlat
 	bulkStart  = 8 * maxFlat
 	bulkMax    = 64 << 20
-	batchBytes = 4 * maxFlat // of one bulk request
+	batchBytes = maxFlat // of one bulk request, unless a single piece is larger
+	laneFloor  = 4 * maxFlat
 )
 
 func newScheduler(e *env, c *Consumer) *Scheduler {
@@ -215,10 +216,14 @@ func (s *Scheduler) tryClass(c Class) int64 {
 	if c != Urgent && float64(s.bulkBytes) >= s.bulkWindow {
 		return 0
 	}
+	// Only kinds of which something could be asked now take part: no turn or deficit is lost while nobody has room.
 	live, n := uint64(0), len(s.ring[c])
 	for k := range s.ring[c] {
-		if s.ring[c][k].n > 0 {
+		switch {
+		case s.can(c, k):
 			live |= 1 << k
+		case s.ring[c][k].n == 0:
+			s.deficit[c][k] = min(s.deficit[c][k], 0)
 		}
 	}
 	for live != 0 {
@@ -229,7 +234,6 @@ func (s *Scheduler) tryClass(c Class) int64 {
 				return sent
 			}
 			live &^= 1 << k
-			s.deficit[c][k] = 0
 		}
 		k = (k + 1) % n
 		s.turn[c] = k
@@ -238,6 +242,18 @@ func (s *Scheduler) tryClass(c Class) int64 {
 		}
 	}
 	return 0
+}
+
+// can reports whether some peer with room has something of (c, k) ready; peers that have not leave the ring until they do.
+func (s *Scheduler) can(c Class, k int) bool {
+	ring := &s.ring[c][k]
+	for n := ring.front(); n != nil; n = ring.front() {
+		if n.v.net.ready[c][k].n > 0 && s.room(n.v, c) {
+			return true
+		}
+		n.remove()
+	}
+	return false
 }
 
 // tryKind issues one request of (c, k) and returns its bytes, at least 1; 0 when nothing can be issued.
@@ -281,7 +297,7 @@ func (s *Scheduler) room(p *peer, c Class) bool {
 		return l.bytes < max(mainBulkBytes, int64(n.rate*n.srtt(p).Seconds()))-maxFlat/2
 	}
 	// A cheaper class waiting behind its own elders waits no longer than two bandwidth-delay products.
-	return l.bytes < max(batchBytes, int64(2*n.rate*n.srtt(p).Seconds()))
+	return l.bytes < max(laneFloor, int64(2*n.rate*n.srtt(p).Seconds()))
 }
 
 // issue asks for something of o's artifact, of the better of two advertisers. 0: o is out of the queue.
@@ -450,7 +466,7 @@ func (s *Scheduler) message(p *peer, l *lane) []byte {
 	}
 	r := l.open[l.sent]
 	if l.sent == 0 {
-		l.last, l.mark, l.got = s.now, s.now, 0
+		l.last = s.now
 	}
 	l.sent++
 	r.sent, r.sentAt, r.mark, r.id = true, s.now, l.total, p.net.nextID

@@ -20,7 +20,8 @@ type lane struct {
 	last   time.Duration // last message, or the sending of a request on an idle lane
 	ended  bool          // fetchEnd sent
 
-	// throughput: bytes since mark, while the lane was busy
+	// throughput: bytes since mark, while the lane stayed busy
+	busy  bool // more was due when the last piece came
 	mark  time.Duration
 	got   int64
 	total int64 // bytes ever received
@@ -72,7 +73,10 @@ type supplier struct {
 	count   int   // open requests
 	nurgent int
 
-	rate    float64       // bytes/s, 0: not measured
+	rate    float64 // bytes/s, 0: not measured
+	best    float64 // the highest it was in this and the last ten minutes
+	bestB   float64
+	samples int
 	rtt     time.Duration // least time a small request took, 0: not measured
 	least   time.Duration // least time of a chunk in this and the last ten minutes
 	leastB  time.Duration
@@ -140,25 +144,33 @@ func (n *supplier) estimate(p *peer, bytes int64) time.Duration {
 	return n.srtt(p) + time.Duration(float64(bytes)/max(n.rate, 4096)*float64(time.Second))
 }
 
-// measure takes note of bytes that arrived on a busy lane.
-func (n *supplier) measure(now time.Duration, l *lane, bytes int) {
-	l.got += int64(bytes)
+// measure takes note of bytes that arrived, asked for at sent. Only what follows another piece on a lane that stayed busy
+// tells the rate; the first piece after a pause has waited for a round trip.
+func (n *supplier) measure(now time.Duration, l *lane, bytes int, sent time.Duration) {
 	l.total += int64(bytes)
-	if dt := now - l.mark; dt >= 5*time.Millisecond {
-		r := float64(l.got) / dt.Seconds()
-		if n.rate == 0 {
+	if n.rate == 0 && now > sent {
+		n.rate = float64(bytes) / (now - sent).Seconds()
+	}
+	if !l.busy {
+		l.mark, l.got = now, 0
+	} else if l.got += int64(bytes); now-l.mark >= 5*time.Millisecond {
+		r := float64(l.got) / (now - l.mark).Seconds()
+		if n.samples == 0 {
 			n.rate = r
-		} else {
-			n.rate += (r - n.rate) / 8
 		}
+		n.rate += (r - n.rate) / 8
+		n.samples++
+		n.best = max(n.best, n.rate)
 		l.mark, l.got = now, 0
 	}
+	l.busy = l.bytes > 0
 }
 
 // chunkTime notes how long a chunk took and returns how much longer than the least that was.
 func (n *supplier) chunkTime(now, t time.Duration) time.Duration {
 	if n.leastAt == 0 || now-n.leastAt > 10*time.Minute {
 		n.leastB, n.least, n.leastAt = n.least, t, max(now, 1)
+		n.bestB, n.best = n.best, n.rate
 	}
 	n.least = min(n.least, t)
 	if n.leastB > 0 {

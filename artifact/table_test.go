@@ -270,13 +270,11 @@ func TestSlotTableLimitIsToldToTheCaller(t *testing.T) {
 
 func TestFullTableReusesWhatIsSettledEverywhere(t *testing.T) {
 	b := newBench(t, 64)
-	var as []*Artifact
 	for range 56 {
 		a := b.art(0, Normal, 2000)
 		a.Relayed = true
 		_, err := b.tab.Publish(b.now, a)
 		require.NoError(t, err)
-		as = append(as, a)
 	}
 	x := b.art(0, Normal, 10)
 	_, err := b.tab.Publish(b.now, x)

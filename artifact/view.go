@@ -49,8 +49,8 @@ type View struct {
 	npend   [classes][]int
 	cursor  [classes][]int
 	turn    [classes]int // kind whose turn it is
-	credit  [classes]int // entries left of that turn
-	initial bitmap       // was pending at initOk and has not been shown; nil after synced
+	deficit [classes][]int64
+	initial bitmap // was pending at initOk and has not been shown; nil after synced
 	ninit   int
 	start   uint64 // commit at initOk: what is older is never pushed
 	answers uint64
@@ -91,6 +91,7 @@ func (t *Table) newView(now time.Duration, c viewConfig) (v *View, resumed bool)
 		v.pend[c] = make([]bitmap, len(v.kinds))
 		v.npend[c] = make([]int, len(v.kinds))
 		v.cursor[c] = make([]int, len(v.kinds))
+		v.deficit[c] = make([]int64, len(v.kinds))
 	}
 	t.views = append(t.views, v)
 	t.gen++
