@@ -1,0 +1,15 @@
+// Package seams asserts, at compile time, that the packages fit together without adapters.
+package seams
+
+import (
+	"github.com/hearthnet/hearth/connmgr"
+	"github.com/hearthnet/hearth/governor"
+	"github.com/hearthnet/hearth/protocols/peersharing"
+	"github.com/hearthnet/hearth/topology"
+)
+
+var (
+	_ governor.PeerActions = (*connmgr.Manager)(nil)
+	_ governor.Roots       = (*topology.Provider)(nil)
+	_ peersharing.Sharer   = (*governor.Governor)(nil)
+)
