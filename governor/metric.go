@@ -67,12 +67,12 @@ func (b *Boards) credit(on *board, s Sighting) bool {
 }
 
 // purge drops peers that joined at or before the oldest slot of the two boards and are no longer active: who still contributes
-// stays, with the slot of the first contribution. No purge while either board is empty.
+// stays, with the slot of the first contribution. There is no purge while either board is empty, but the registry never holds
+// more than four boards' worth of peers: those credited with nothing go then.
 func (b *Boards) purge() {
-	if len(b.headers.slots) == 0 || len(b.blocks.slots) == 0 {
-		if len(b.order) <= 4*boardSlots {
-			return
-		}
+	full := len(b.order) > 4*boardSlots
+	if (len(b.headers.slots) == 0 || len(b.blocks.slots) == 0) && !full {
+		return
 	}
 	oldest := ^uint64(0)
 	for _, on := range []*board{&b.headers, &b.blocks} {
@@ -81,7 +81,9 @@ func (b *Boards) purge() {
 		}
 	}
 	b.order = slices.DeleteFunc(b.order, func(p netip.AddrPort) bool {
-		if j := b.joined[p]; j.slot <= oldest && j.last <= oldest {
+		j := b.joined[p]
+		credited := b.headers.tally[p].slots+b.blocks.tally[p].slots > 0
+		if j.slot <= oldest && j.last < oldest || full && !credited {
 			delete(b.joined, p)
 			return true
 		}

@@ -1,0 +1,236 @@
+package governor
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// plenty is an environment without faults or delays worth mentioning, with more peers than anybody wants.
+func plenty(t testing.TB, cfg Config, peers int) *mock {
+	m := newMock(t, cfg, cfg.Seed)
+	var ledger, big []RootPeer
+	for i := range peers {
+		m.add(&mockPeer{addr: ip(i), latency: time.Millisecond, shares: true, answer: 10 * time.Millisecond})
+		if i%3 == 0 {
+			big = append(big, RootPeer{Peer: ip(i)})
+		} else if i%3 == 1 {
+			ledger = append(ledger, RootPeer{Peer: ip(i)})
+		}
+	}
+	for _, p := range m.order {
+		for range 60 {
+			p.knows = append(p.knows, ip(m.rnd.IntN(peers)))
+		}
+	}
+	m.sources[SourceLedger] = source{peers: ledger, ttl: time.Second, latency: time.Millisecond}
+	m.sources[SourceBigLedger] = source{peers: big, ttl: time.Second, latency: time.Millisecond}
+	m.settings.UseLedger = true
+	return m
+}
+
+// churnLines are the targets of every step of churn, and how it ended.
+func churnLines(m *mock) []string {
+	var lines []string
+	for _, s := range m.log {
+		for _, tr := range s.trace {
+			switch tr.Name {
+			case "ChurnAction", "ChurnTimeout":
+				if tr.Note == "IncreasedKnownPeers" {
+					tr.Actual = min(tr.Actual, s.targets.Known) // roots may come on top of what is shared
+				}
+				lines = append(lines, fmt.Sprintf("%s %s actual=%d", tr.Name, tr.Note, tr.Actual))
+			case "TargetsChanged":
+				lines = append(lines, tr.Note)
+			case "ChurnWait":
+				lines = append(lines, "wait")
+			}
+		}
+	}
+	return lines
+}
+
+// TestChurnSteps is prop_churn_steps: the twelve steps with the numbers of governor §4.3 for relay defaults. Peers of two local
+// root groups are not touched.
+func TestChurnSteps(t *testing.T) {
+	cfg := Relay()
+	cfg.Seed = 5
+	m := plenty(t, cfg, 600)
+	m.local = []LocalRootGroup{{Hot: 2, Warm: 3, Members: []netip.AddrPort{ip(500), ip(501), ip(503)}}, {Hot: 1, Warm: 1, Members: []netip.AddrPort{ip(506)}}}
+	m.check = func(m *mock, s step) error {
+		if s.at < time.Minute {
+			return m.core.Check()
+		}
+		for i := range m.core.groups {
+			g := &m.core.groups[i]
+			if g.active() < g.Hot || g.established() < g.Warm {
+				return fmt.Errorf("group %d: %d hot, %d established", i, g.active(), g.established())
+			}
+		}
+		return m.core.Check()
+	}
+	m.start()
+	m.run(70 * time.Minute)
+	require.NoError(t, m.err)
+	got := strings.Join(churnLines(m), "\n")
+	want := strings.TrimSpace(`
+roots=0 known=150 established=30 active=20 big=15/10/5
+wait
+roots=60 known=150 established=30 active=20 big=15/10/5
+roots=60 known=150 established=30 active=20 big=15/10/4
+ChurnAction DecreasedActiveBigLedgerPeers actual=4
+roots=60 known=150 established=30 active=20 big=15/10/5
+ChurnAction IncreasedActiveBigLedgerPeers actual=5
+roots=60 known=150 established=30 active=20 big=15/9/5
+ChurnAction DecreasedEstablishedBigLedgerPeers actual=9
+roots=60 known=150 established=30 active=20 big=14/9/5
+ChurnAction DecreasedKnownBigLedgerPeers actual=14
+roots=60 known=150 established=30 active=20 big=15/9/5
+ChurnAction IncreasedKnownBigLedgerPeers actual=15
+roots=60 known=150 established=30 active=20 big=15/10/5
+ChurnAction IncreasedEstablishedBigLedgerPeers actual=10
+roots=60 known=150 established=30 active=16 big=15/10/5
+ChurnAction DecreasedActivePeers actual=16
+roots=60 known=150 established=30 active=20 big=15/10/5
+ChurnAction IncreasedActivePeers actual=20
+roots=60 known=150 established=26 active=20 big=15/10/5
+ChurnAction DecreasedEstablishedPeers actual=26
+roots=54 known=126 established=26 active=20 big=15/10/5
+ChurnAction DecreasedKnownPeers actual=126
+roots=60 known=150 established=26 active=20 big=15/10/5
+ChurnAction IncreasedKnownPeers actual=150
+roots=60 known=150 established=30 active=20 big=15/10/5
+ChurnAction IncreasedEstablishedPeers actual=30
+wait`)
+	require.Equal(t, want, got)
+	names := m.core.Counters().Names()
+	require.Contains(t, names, "peerSelection.churnDecreasedActivePeers.duration")
+	require.Equal(t, 4, m.core.Counters().Churn["DecreasedActivePeers"].Delta)
+}
+
+// TestChurnTargets is prop_churn_targets_bounds and prop_churn_notimeouts: over a day targets never leave [what the steps allow,
+// what is configured], come back in full after every round, and without delays in the environment no decreasing step times out.
+func TestChurnTargets(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		n := func(name string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(r, name) }
+		cfg := Config{Seed: uint64(n("seed", 1, 1<<30)), PeerSharing: true, NoOutageDetection: true}
+		tg := &cfg.Targets
+		tg.Active = n("active", 0, 20)
+		tg.Established = tg.Active + n("warm", 0, 15)
+		tg.Known = tg.Established + n("cold", 0, 40)
+		tg.Roots = n("roots", 0, tg.Known)
+		tg.ActiveBigLedger = n("active big", 0, 5)
+		tg.EstablishedBigLedger = tg.ActiveBigLedger + n("warm big", 0, 5)
+		tg.KnownBigLedger = tg.EstablishedBigLedger + n("cold big", 0, 5)
+		m := plenty(t, cfg, 200)
+		m.ledger.BulkSync = rapid.Bool().Draw(r, "bulk")
+		if rapid.Bool().Draw(r, "locals") {
+			m.local = []LocalRootGroup{{Hot: 1, Warm: 2, Members: []netip.AddrPort{ip(190), ip(193)}}}
+		}
+		hours := 3
+		if soak() {
+			hours = 24
+		}
+		m.start()
+		m.run(time.Duration(hours) * time.Hour)
+		rounds := 0
+		for _, s := range m.log {
+			if s.targets.Active > tg.Active || s.targets.Established > tg.Established || s.targets.Known > tg.Known || s.targets.Roots > tg.Roots ||
+				s.targets.ActiveBigLedger > tg.ActiveBigLedger || s.targets.EstablishedBigLedger > tg.EstablishedBigLedger ||
+				s.targets.KnownBigLedger > tg.KnownBigLedger {
+				r.Fatalf("targets %v are above what is configured, %v", s.targets, *tg)
+			}
+			for _, tr := range s.trace {
+				if tr.Name == "ChurnTimeout" && strings.HasPrefix(tr.Note, "Decreased") {
+					// The only decreases that cannot be met are those of local roots, which never go, and those of known peers that
+					// are roots while roots are wanted.
+					if len(m.local) == 0 && (tg.Roots == 0 || !strings.Contains(tr.Note, "Known")) {
+						r.Fatalf("at %v: %v", s.at, tr)
+					}
+				}
+				if tr.Name == "ChurnWait" && s.at > time.Minute {
+					rounds++
+					if o := m.core.offered; rounds > 0 && s.targets != *tg && !m.ledger.BulkSync {
+						r.Fatalf("after round %d the targets are %v, offered %v", rounds, s.targets, o)
+					}
+				}
+			}
+		}
+		if rounds < hours*3600/(3900+700)-1 {
+			r.Fatalf("%d rounds in %d hours", rounds, hours)
+		}
+		if m.ledger.BulkSync {
+			return
+		}
+		if now := m.core.offered; now != *tg && m.core.churning.phase == churnSleep {
+			r.Fatalf("targets decayed: %v", now)
+		}
+	})
+}
+
+// TestChurnIntervals: 3,300 + U(0, 600) s caught up, 900 + U(0, 60) s in bulk sync, less what the round took (governor §4.4).
+func TestChurnIntervals(t *testing.T) {
+	for _, bulk := range []bool{false, true} {
+		cfg := Relay()
+		cfg.Seed = 11
+		m := plenty(t, cfg, 300)
+		m.ledger.BulkSync = bulk
+		m.start()
+		m.run(5 * time.Hour)
+		var begins []time.Duration
+		for _, s := range m.log {
+			if slices.ContainsFunc(s.trace, func(tr Trace) bool { return tr.Note == "DecreasedActiveBigLedgerPeers" }) {
+				begins = append(begins, s.at)
+			}
+		}
+		lo, hi := 3300*time.Second, 3900*time.Second
+		if bulk {
+			lo, hi = 900*time.Second, 960*time.Second
+		}
+		require.Greater(t, len(begins), 3)
+		for i := 1; i < len(begins); i++ {
+			gap := begins[i] - begins[i-1]
+			require.GreaterOrEqual(t, gap, lo-time.Second)
+			require.LessOrEqual(t, gap, hi+time.Second)
+		}
+	}
+}
+
+// TestChurnRegimes: what the steps write in bulk sync, by hand from the table of governor §4.3.
+func TestChurnRegimes(t *testing.T) {
+	base := Relay().Targets
+	for _, c := range []struct {
+		bootstrap bool
+		step      int
+		want      func(Targets) Targets
+	}{
+		{false, 0, func(t Targets) Targets { t.ActiveBigLedger = 1; return t }},
+		{false, 1, func(t Targets) Targets { t.ActiveBigLedger = 1; return t }},
+		{false, 6, func(t Targets) Targets { t.Active = 3; return t }}, // two groups of 2 + 1 hot
+		{false, 7, func(t Targets) Targets { t.Active = 4; return t }},
+		{false, 8, func(t Targets) Targets { t.Established = 20 + 8; return t }},
+		{true, 8, func(t Targets) Targets { t.Established = 20; return t }}, // the present active target
+		{true, 11, func(t Targets) Targets { t.Established = 21; return t }},
+	} {
+		core, err := NewCore(Relay())
+		require.NoError(t, err)
+		core.Step(Begin{Ledger: LedgerSet{BulkSync: true}, Settings: RootSettings{UseBootstrap: c.bootstrap}, LocalRoots: []LocalRootGroup{
+			{Hot: 2, Warm: 2, Members: []netip.AddrPort{ip(1), ip(2)}}, {Hot: 1, Warm: 1, Members: []netip.AddrPort{ip(3)}}}}, 0)
+		got := base
+		churnSteps[c.step].write(core, &got, base, 0, core.regime())
+		require.Equal(t, c.want(base), got, "step %d, bootstrap %v", c.step+1, c.bootstrap)
+	}
+}
+
+// TestDecrease is dec and dec_m of governor §4.3.
+func TestDecrease(t *testing.T) {
+	for _, c := range []struct{ v, m, want int }{{20, 0, 16}, {5, 0, 4}, {1, 0, 0}, {0, 0, 0}, {-7, 0, 0}, {10, 4, 6}, {3, 4, 0}, {120, 4, 96}} {
+		require.Equal(t, c.want, decrease(c.v, c.m), "dec_%d(%d)", c.m, c.v)
+	}
+}
