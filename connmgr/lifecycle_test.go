@@ -136,6 +136,7 @@ func TestErrorOfConnectionTellsWhoseFault(t *testing.T) {
 		var e *protocols.Error
 		require.ErrorAs(n, err, &e)
 		require.Equal(n, "keep-alive", e.Protocol)
+		synctest.Wait()
 		require.Equal(n, e, context.Cause(nodes.ctx))
 		_, err = nodes.Open(letter(nil), mux.Initiator)
 		require.ErrorAs(n, err, &f)
