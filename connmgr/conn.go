@@ -39,14 +39,14 @@ type Conn struct {
 var keepAliveServer = keepalive.Server()
 
 // lane is one mini-protocol in one role on one connection.
-type lane struct {
-	role    mux.Role
+type lane struct { // twenty of them in a duplex connection's two ends: keep it at 48 bytes
 	stream  *mux.Stream
 	mp      *protocols.MiniProtocol // whose responder answers; nil: the stream waits to be opened
 	session *protocols.Session      // the present run
+	failed  error                   // blocking form: what the run has just returned
 
-	nested, again bool  // event form: some caller is starting a run, which has ended meanwhile
-	failed        error // blocking form: what the run has just returned
+	role          mux.Role
+	nested, again bool // event form: some caller is starting a run, which has ended meanwhile
 }
 
 // newConn starts the multiplexer and everything that runs by itself.
@@ -128,14 +128,18 @@ func (c *Conn) carry(o Options) error {
 			continue
 		}
 		for _, role := range [...]mux.Role{mux.Initiator, mux.Responder} {
-			if !c.runs(role) || c.lane(mp.Number, role) != nil {
+			if !c.runs(role) {
 				continue
 			}
-			l, err := c.register(mp.Number, role, mp.Ingress[role], mp.Egress)
-			if err != nil {
-				return err
+			l := c.lane(mp.Number, role)
+			if l == nil {
+				var err error
+				if l, err = c.register(mp.Number, role, mp.Ingress[role], mp.Egress); err != nil {
+					return err
+				}
 			}
-			if role == mux.Responder && (mp.Respond != nil || mp.Step != nil) {
+			// One value may say how a number is answered and another one how it is initiated.
+			if role == mux.Responder && l.mp == nil && (mp.Respond != nil || mp.Step != nil) {
 				l.mp = mp
 				answered = append(answered, l)
 			}

@@ -417,6 +417,14 @@ func (s *Session) Control() (Control, <-chan struct{}) {
 	return c.control, c.changed
 }
 
+// Wanted is [Session.Control] without the channel, which costs something to have; in event form [OnControl] tells of changes.
+func (s *Session) Wanted() Control {
+	if c := s.control.Load(); c != nil {
+		return c.control
+	}
+	return Continue
+}
+
 func (s *Session) controlState() *controlState {
 	for {
 		if c := s.control.Load(); c != nil {

@@ -71,16 +71,16 @@ func (c *client) step(s *protocols.Session, ev protocols.Event) error {
 			return s.Fail(err)
 		}
 		c.latency.Add(ev.At.Sub(c.sent), c.sent)
-		if control, _ := s.Control(); control != protocols.Terminate {
+		if s.Wanted() != protocols.Terminate {
 			s.Wake(c.every)
 			return nil
 		}
 	case protocols.OnControl: // nothing to do before the response is there
-		if control, _ := s.Control(); control != protocols.Terminate || s.State() != StateClient {
+		if s.Wanted() != protocols.Terminate || s.State() != StateClient {
 			return nil
 		}
 	}
-	if control, _ := s.Control(); control == protocols.Terminate {
+	if s.Wanted() == protocols.Terminate {
 		return s.TrySend(AppendDone(buf[:0]))
 	}
 	c.cookie, c.sent = uint16(rand.Uint32()), ev.At
