@@ -200,7 +200,7 @@ func idleTheirs(n int) (ready, end func() error, err error) {
 		}
 		other := make(chan result, 1)
 		go func() {
-			c, err := theirEnd(far, append(options[:len(options):len(options)], ouroboros.WithServer(true)))
+			c, err := theirEnd(far, append(options[:len(options):len(options)], ouroboros.WithServer(true), ouroboros.WithKeepAlive(false)))
 			other <- result{c, err}
 		}()
 		c, err := theirEnd(near, options)
@@ -208,6 +208,7 @@ func idleTheirs(n int) (ready, end func() error, err error) {
 		if err := errors.Join(err, o.err); err != nil {
 			return nil, nil, errors.Join(err, end())
 		}
+		o.c.KeepAlive().Client.Start() // by itself it may be faster than the server's answer to the handshake
 		open = append(open, c, o.c)
 	}
 	return func() error { return nil }, end, nil
