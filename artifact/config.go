@@ -100,6 +100,8 @@ const (
 	judgeLimit     = 2 * time.Second
 	exhaustedAfter = 60 * time.Second
 	compareEvery   = 60 * time.Second
+	ackLimit       = 120 * time.Second // StAck
+	stopLimit      = 120 * time.Second // from our stop to our ctlDone: 60 s for the answers and as much for lanes and acks
 	tickEvery      = time.Second
 	tailDelay      = 100 * time.Millisecond
 	disposeDelay   = 5 * time.Millisecond

@@ -352,6 +352,11 @@ func (c *Core) everySecond() {
 	c.con.everySecond()
 	c.pushTargets()
 	for _, p := range append([]*peer(nil), c.peers...) {
+		if s := &p.con; s.unacked > 0 && c.now-s.ackAt > ackLimit {
+			c.fail(p, violation("a control message was not acked within %v", ackLimit), false)
+		} else if s.state >= conStop && s.state < conFinished && c.now > s.endAt {
+			c.fail(p, violation("an orderly end took more than %v", stopLimit), false)
+		}
 		for i := range p.net.lanes {
 			c.watchLane(p, i)
 		}

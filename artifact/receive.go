@@ -135,6 +135,7 @@ func (c *Core) dispatch(p *peer, m *Message) error {
 			return violation("an ack for nothing")
 		}
 		p.con.unacked--
+		p.con.ackAt = c.now
 		p.con.ackSeq++
 		if p.con.cmp && p.con.ackSeq >= p.con.cmpSeq {
 			p.con.cmp, p.con.cmpNext = false, c.now+compareEvery

@@ -533,6 +533,7 @@ func TestAbortStopsTheBytes(t *testing.T) {
 	a, b := s.addNode(), s.addNode()
 	c := s.connect(a, b, 10*time.Millisecond, 1e6)
 	s.run(time.Second)
+	require.True(t, c.up)
 	id := a.publish(1, randomBody(s.rnd, 6<<20, Bulk))
 	s.run(4 * time.Second)
 	served := a.core.Counters().BytesServed

@@ -112,6 +112,9 @@ func (c *Consumer) controlMessage(p *peer) (Out, bool) {
 	}
 	send := func(m *control) (Out, bool) {
 		if m.tag != tagCtlDone {
+			if s.unacked == 0 {
+				s.ackAt = c.now
+			}
 			s.unacked++
 			s.sentSeq++
 		}
@@ -276,7 +279,7 @@ func (c *Consumer) stop(p *peer) {
 	default:
 		return
 	}
-	s.state = conStop
+	s.state, s.endAt = conStop, c.now+stopLimit
 	var slots []uint32
 	for slot := range s.held {
 		slots = append(slots, slot)
