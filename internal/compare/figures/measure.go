@@ -58,7 +58,7 @@ type Row struct {
 	Unit     string  // of the rate, such as "MiB/s"
 	Scale    float64 // units of the rate in one unit of the load
 	Least    int     // units of the load to begin with, and to test with
-	Most     int     // units of the load at most; 0: as many as fill the time
+	Most     int     // units of the load at most; 0: as many as fill the time; 1: one unit, measured once
 	Subjects []Subject
 }
 
@@ -76,6 +76,9 @@ type Line struct {
 
 // Measure runs every subject of the row in turns.
 func Measure(r Row, rounds int, about time.Duration) ([]Line, error) {
+	if r.Most == 1 {
+		rounds = 1
+	}
 	work := make([]int, len(r.Subjects))
 	for i, s := range r.Subjects {
 		n, err := r.calibrate(s, about)
