@@ -29,21 +29,22 @@ type Conn struct {
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
 
-	mu    sync.Mutex
-	lanes []*lane
-	ended bool
-	tasks sync.WaitGroup // responders in blocking form, and from the beginning the teardown
+	mu     sync.Mutex
+	lanes  []*lane
+	ended  bool
+	failed map[*lane]error // what runs in blocking form have just returned
+	over   func()          // called at the end of the teardown
+	tasks  sync.WaitGroup  // responders in blocking form, and from the beginning the teardown
 }
 
 // keepAliveServer serves all connections: it has no state.
 var keepAliveServer = keepalive.Server()
 
 // lane is one mini-protocol in one role on one connection.
-type lane struct { // twenty of them in a duplex connection's two ends: keep it at 48 bytes
+type lane struct { // twenty of them in a duplex connection's two ends: keep it at 32 bytes
 	stream  *mux.Stream
 	mp      *protocols.MiniProtocol // whose responder answers; nil: the stream waits to be opened
 	session *protocols.Session      // the present run
-	failed  error                   // blocking form: what the run has just returned
 
 	role          mux.Role
 	nested, again bool // event form: some caller is starting a run, which has ended meanwhile
@@ -235,8 +236,8 @@ func (c *Conn) begin(l *lane, mp *protocols.MiniProtocol, ended func(error)) *pr
 		if l.nested {
 			l.again, again = again, false
 		}
-		err := l.failed
-		l.failed = nil
+		err := c.failed[l]
+		delete(c.failed, l)
 		c.mu.Unlock()
 		if err == nil {
 			err = c.Err()
@@ -273,9 +274,14 @@ func (c *Conn) run(l *lane, s *protocols.Session, blocking func(context.Context,
 		defer c.tasks.Done()
 		_ = s.Run(c.ctx, func(ctx context.Context, s *protocols.Session) error { // an error has ended the connection, which has it
 			err := blocking(ctx, s)
-			c.mu.Lock()
-			l.failed = err
-			c.mu.Unlock()
+			if err != nil {
+				c.mu.Lock()
+				if c.failed == nil {
+					c.failed = map[*lane]error{}
+				}
+				c.failed[l] = err
+				c.mu.Unlock()
+			}
 			return err
 		})
 	}()
@@ -375,6 +381,25 @@ func (c *Conn) teardown(err error) {
 	c.mu.Unlock()
 	for _, s := range open {
 		s.Cancel()
+	}
+	c.mu.Lock()
+	over := c.over
+	c.over = nil
+	c.mu.Unlock()
+	if over != nil {
+		over()
+	}
+}
+
+// whenOver has f called once when the connection has ended; it must not wait for the connection's goroutines.
+func (c *Conn) whenOver(f func()) {
+	c.mu.Lock()
+	if c.ctx.Err() == nil { // the teardown is still to look
+		c.over, f = f, nil
+	}
+	c.mu.Unlock()
+	if f != nil {
+		f()
 	}
 }
 

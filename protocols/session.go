@@ -42,6 +42,7 @@ type Session struct {
 	event    *eventForm // nil in blocking form
 
 	control atomic.Pointer[controlState]
+	until   context.CancelCauseFunc // of Until
 }
 
 type controlState struct {
@@ -434,6 +435,31 @@ func (s *Session) controlState() *controlState {
 	}
 }
 
+// ErrTerminated is the cause with which a context of [Session.Until] ends when the owner of the connection wants the run to end.
+var ErrTerminated = errors.New("the run is to come to an end")
+
+// Until returns a context that ends with ctx, or when Control becomes [Terminate]. A session has one such context at a time.
+func (s *Session) Until(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.mu.Lock()
+	s.until = cancel
+	s.mu.Unlock()
+	s.terminate() // if it is so already
+	return ctx, func() { cancel(nil) }
+}
+
+func (s *Session) terminate() {
+	if control, _ := s.Control(); control != Terminate {
+		return
+	}
+	s.mu.Lock()
+	cancel := s.until
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel(ErrTerminated)
+	}
+}
+
 // SetControl changes what Control returns; the owner of the connection calls it.
 func (s *Session) SetControl(c Control) {
 	for {
@@ -443,6 +469,7 @@ func (s *Session) SetControl(c Control) {
 		}
 		if s.control.CompareAndSwap(old, &controlState{control: c, changed: make(chan struct{})}) {
 			close(old.changed)
+			s.terminate()
 			s.stepControl()
 			return
 		}

@@ -56,14 +56,19 @@ func responder(mp *protocols.MiniProtocol, src Source) *protocols.MiniProtocol {
 }
 
 // Initiator returns a mini-protocol whose initiator is run, for the hosts that start it on promotion of a peer: f gets a client
-// over the run's own session, and should return soon after the session's Control has become [protocols.Terminate], see
-// [Client.Finish].
+// over the run's own session and a context that ends when the owner of the connection wants the run to end. When f has returned
+// because of that, or with nil, what is outstanding is collected and Done said. Any other error of f ends the connection.
 func Initiator(f func(ctx context.Context, c *Client) error) *protocols.MiniProtocol {
 	mp := NodeToNode()
 	mp.Initiate = func(ctx context.Context, s *protocols.Session) error {
 		c := &Client{session: s}
 		c.SetMarks(LowMark, HighMark)
-		return f(ctx, c)
+		until, stop := s.Until(ctx)
+		defer stop()
+		if err := f(until, c); err != nil && context.Cause(until) != protocols.ErrTerminated {
+			return err
+		}
+		return c.Finish(ctx)
 	}
 	return mp
 }
