@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,10 +88,20 @@ func (l *Listener) Accept(ctx context.Context) (*Conn, error) {
 // Serve accepts until ctx ends or the listener is closed, and closes every connection before it returns; the responders given
 // with the options do all the work. each, if not nil, is told of every connection.
 func (l *Listener) Serve(ctx context.Context, each func(*Conn)) error {
-	var open sync.WaitGroup
-	defer open.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	var mu sync.Mutex
+	open := map[*Conn]struct{}{}
+	var ending sync.WaitGroup
+	defer func() {
+		mu.Lock()
+		last := slices.Collect(maps.Keys(open))
+		mu.Unlock()
+		var closing sync.WaitGroup
+		for _, c := range last {
+			closing.Go(func() { c.Close() })
+		}
+		closing.Wait()
+		ending.Wait()
+	}()
 	for {
 		c, err := l.Accept(ctx)
 		if err != nil {
@@ -101,10 +113,17 @@ func (l *Listener) Serve(ctx context.Context, each func(*Conn)) error {
 		if each != nil {
 			each(c)
 		}
-		open.Add(1)
-		end := sync.OnceFunc(func() { defer open.Done(); c.Close() })
-		stop := context.AfterFunc(ctx, end)
-		context.AfterFunc(c.ctx, func() { stop(); end() }) // also when it ends by itself
+		mu.Lock()
+		open[c] = struct{}{}
+		mu.Unlock()
+		c.whenOver(func() {
+			ending.Go(func() {
+				c.Close()
+				mu.Lock()
+				defer mu.Unlock()
+				delete(open, c)
+			})
+		})
 	}
 }
 
