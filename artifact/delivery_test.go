@@ -144,5 +144,5 @@ func chaosSeeds() uint64 {
 	if soak() {
 		return 60
 	}
-	return 4
+	return 2
 }

@@ -207,7 +207,7 @@ func (s *simNet) network(nodes, degree int, evil bool, rate float64) {
 // formula after every step.
 func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 	s := newSimNet(t, 50)
-	s.audit = 256
+	s.audit = 512
 	s.cfg = func(i int) Config {
 		return Config{Slots: 256, Kinds: []KindConfig{{ID: 1, MaxSize: 128 << 10, ChunkSize: 4096}}}
 	}
@@ -215,12 +215,12 @@ func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 	s.run(2 * time.Second)
 	for _, n := range s.nodes {
 		if n.evil {
-			n.junk(100*time.Second, 2*time.Second)
+			n.junk(85*time.Second, 5*time.Second)
 		}
 	}
 	var ids []ID
-	for i := range 100 {
-		s.at(2*time.Second+time.Duration(i)*time.Second, func() {
+	for i := range 60 {
+		s.at(2*time.Second+time.Duration(i)*1500*time.Millisecond, func() {
 			n := s.nodes[s.rnd.IntN(len(s.nodes))]
 			if n.evil {
 				n = s.nodes[n.ix-1]
@@ -237,8 +237,8 @@ func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 			}
 		}
 	})
-	s.run(103 * time.Second)
-	require.Len(t, ids, 100)
+	s.run(95 * time.Second)
+	require.Len(t, ids, 60)
 	s.everywhere(120*time.Second, ids)
 	s.noFalseBlame()
 	t.Logf("%d steps", s.steps)
@@ -344,7 +344,7 @@ func reliabilityShare() int {
 	if soak() {
 		return 1
 	}
-	return 6
+	return 12
 }
 
 // The soak: 1,000 nodes of degree 20 with full tables.

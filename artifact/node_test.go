@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // the simulations make much short-lived garbage
+	goleak.VerifyTestMain(m)
+}
 
 // memLink is one end of an in-memory Link. It poisons what it handed out, so that a kept view is noticed.
 type memLink struct {
