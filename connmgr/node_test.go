@@ -19,7 +19,11 @@ import (
 	"github.com/hearthnet/hearth/protocols"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if !helperProcess() {
+		goleak.VerifyTestMain(m)
+	}
+}
 
 // echoSpec is the smallest request-response protocol. Like all real ones it has a limit in every state, without which the server
 // of a half-open connection would wait for ever.

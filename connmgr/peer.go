@@ -138,9 +138,15 @@ func newPeerMachine() *peerMachine { return &peerMachine{delay: -1} }
 // started notes how many initiators of a bundle the owner has started.
 func (p *peerMachine) started(b temperature, n int) { p.running[b] += n }
 
-// step handles one event; the effects are valid until the next step.
+// step handles one event. The effects are the caller's: an idle peer keeps no memory for them.
 func (p *peerMachine) step(now time.Duration, e peerEvent) []peerEffect {
-	p.effects = p.effects[:0]
+	p.handle(now, e)
+	effects := p.effects
+	p.effects = nil
+	return effects
+}
+
+func (p *peerMachine) handle(now time.Duration, e peerEvent) {
 	switch e.kind {
 	case peConnect:
 		p.onConnect(e)
@@ -166,7 +172,6 @@ func (p *peerMachine) step(now time.Duration, e peerEvent) []peerEffect {
 	case peTimer:
 		p.timeout(now)
 	}
-	return p.effects
 }
 
 func (p *peerMachine) emit(e peerEffect) { p.effects = append(p.effects, e) }
@@ -199,7 +204,7 @@ func (p *peerMachine) onConnect(e peerEvent) {
 		p.reply(e.ticket, ErrNotCold)
 		return
 	}
-	*p = peerMachine{doing: opConnect, connect: e.ticket, delay: -1, effects: p.effects}
+	*p = peerMachine{doing: opConnect, connect: e.ticket, delay: -1}
 	p.emit(peerEffect{kind: pfAcquire})
 }
 

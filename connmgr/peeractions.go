@@ -114,7 +114,7 @@ func (m *Manager) call(ctx context.Context, peer netip.AddrPort, ask func(*manag
 
 // peerStep runs one event through a peer's machine and takes its effects. Called with the lock held.
 func (m *Manager) peerStep(p *managedPeer, e peerEvent) {
-	for _, f := range append([]peerEffect(nil), p.machine.step(m.now(), e)...) {
+	for _, f := range p.machine.step(m.now(), e) {
 		m.peerEffect(p, f)
 	}
 	if due := p.machine.due; due > 0 {
