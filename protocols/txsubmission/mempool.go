@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/hearthnet/hearth/protocols/internal/diffusion"
 )
 
 // Mempool is what a node offers to its peers. It is safe for concurrent use.
@@ -26,12 +28,13 @@ type Entry struct {
 
 // Sink is where a node's transactions come in. It is safe for concurrent use.
 type Sink interface {
-	// Has reports whether a transaction need not be asked for: it is there, or was refused not long ago.
+	// Has reports whether a transaction need not be asked for: it is there, or was refused not long ago. An id does not cover
+	// witnesses: a sink that remembers refusals by id lets whoever spoils a copy keep the good one away for that long.
 	Has(id []byte) bool
 	// ID returns the id of a transaction; both are in their envelopes.
 	ID(tx []byte) ([]byte, error)
-	// Add takes a transaction, which is valid until Add returns. An error says that it was refused, and counts against the peer
-	// that sent it; it does not end the connection.
+	// Add takes a transaction, which is valid until Add returns. An error that wraps [ErrFull] has it offered again when there is
+	// room; any other says that it was refused, and counts against the peer that sent it. Neither ends the connection.
 	Add(id, tx []byte) error
 	// Room returns how many bytes of transactions can be taken now. No more than that are under way at any time.
 	Room() int
@@ -65,18 +68,24 @@ func NewMemory(limit int, identify func(tx []byte) ([]byte, error)) *Memory {
 	return &Memory{limit: limit, identify: identify, byID: map[string]uint64{}, changed: make(chan struct{}), freed: make(chan struct{})}
 }
 
-// ErrFull says that a mempool has no room. It wraps nothing; the error that is returned says how much there was.
-var ErrFull = errors.New("tx-submission: mempool is full")
+// ErrFull says that a mempool has no room; the error that wraps it says how much there was.
+var ErrFull = diffusion.ErrFull
 
-// Add implements [Sink]. A transaction that is there already is no error.
+// ErrTooLarge says that a transaction has more than [MaxTx] bytes.
+var ErrTooLarge = errors.New("tx-submission: transaction too large")
+
+// Add implements [Sink]. A transaction that is there already is no error; one of more than [MaxTx] bytes is [ErrTooLarge].
 func (m *Memory) Add(id, tx []byte) error {
+	if len(tx) == 0 || len(tx) > MaxTx {
+		return fmt.Errorf("%w: %d bytes of at most %d", ErrTooLarge, len(tx), MaxTx)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, ok := m.byID[string(id)]; ok {
 		return nil
 	}
 	if m.used+len(tx) > m.limit {
-		return fmt.Errorf("%w: %d of %d bytes used, %d wanted", ErrFull, m.used, m.limit, len(tx))
+		return fmt.Errorf("tx-submission: mempool: %w: %d of %d bytes used, %d wanted", ErrFull, m.used, m.limit, len(tx))
 	}
 	m.used += len(tx)
 	m.last++

@@ -1,39 +1,54 @@
 package txsubmission
 
 import (
-	"context"
-	"errors"
-	"slices"
-	"sync"
 	"time"
 
-	"github.com/hearthnet/hearth/mux"
 	"github.com/hearthnet/hearth/protocols"
+	"github.com/hearthnet/hearth/protocols/internal/diffusion"
+)
+
+// Limits bounds what an [Inbound] asks for. Zero values are the defaults.
+type Limits struct {
+	// IDs is how many ids one request asks for at most; default 6.
+	IDs int
+	// Requests is how many requests for transactions one peer has unanswered; default 4.
+	Requests int
+	// PeerBytes is how many bytes of transactions one peer has been asked for; one transaction more may exceed it. Default
+	// 393,240, six of the largest. It must leave room for what [IngressLimit] holds.
+	PeerBytes int
+	// Bytes and Txs bound what all peers together have been asked for; default 16 MiB and 4,096.
+	Bytes, Txs int
+	// Copies is from how many peers the same transaction is asked for, when the first ones have been slow for Hedge; default 2.
+	Copies int
+	// Hedge is after how long a second peer is asked; default 3 s.
+	Hedge time.Duration
+	// Useless is the score from which a peer is asked only for what nobody else offers; default 50. A transaction that is refused,
+	// late, left out, or announced with more than [MaxTx] bytes scores 1, and 0.1 is forgiven each second; the score never
+	// exceeds 900.
+	Useless float64
+	// Delay is the time between a peer's Init and the first request; default 0 (a cardano-node waits 60 s).
+	Delay time.Duration
+}
+
+// The rules that a peer that owns transactions can break (wire §8). They come wrapped in a [*protocols.Error] of kind Violation.
+var (
+	ErrNotRequested = diffusion.ErrNotRequested
+	ErrSize         = diffusion.ErrSize
 )
 
 // Inbound asks peers for transactions, every transaction of one peer at a time whoever else announces it, within [Limits], and hands
-// them to a [Sink]. One Inbound serves all connections of a node.
-type Inbound struct {
-	sink  Sink
-	began time.Time
-
-	mu      sync.Mutex
-	core    *inbound
-	changed chan struct{} // closed when something has happened that another peer may be waiting for
-}
+// them to a [Sink]. One Inbound serves all connections of a node. For each peer it remembers at most [Window] ids.
+type Inbound struct{ asker *diffusion.Asker }
 
 // NewInbound returns an Inbound that fills sink.
 func NewInbound(sink Sink, l Limits) *Inbound {
-	return &Inbound{
-		sink: sink, began: time.Now(), changed: make(chan struct{}),
-		core: newInbound(l),
-	}
+	return &Inbound{diffusion.NewAsker(&dialect, sink, diffusion.Limits(l))}
 }
 
 // Responder returns the mini-protocol to give to connections.
 func (in *Inbound) Responder() *protocols.MiniProtocol {
 	mp := define()
-	mp.Respond = in.respond
+	mp.Respond = in.asker.Run
 	return mp
 }
 
@@ -44,190 +59,6 @@ type Counters struct {
 
 // Counters returns what is going on.
 func (in *Inbound) Counters() Counters {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return Counters{len(in.core.peers), len(in.core.txs), in.core.count, in.core.bytes}
-}
-
-func (in *Inbound) now() time.Duration { return time.Since(in.began) }
-
-// notify wakes up whoever waits. Called with the lock held.
-func (in *Inbound) notify() {
-	close(in.changed)
-	in.changed = make(chan struct{})
-}
-
-func (in *Inbound) respond(ctx context.Context, s *protocols.Session) error {
-	if _, err := s.Recv(ctx); err != nil { // Init
-		return err
-	}
-	if d := in.core.limits.Delay; d > 0 {
-		if err := pause(ctx, s, nil, nil, d); err != nil {
-			return err
-		}
-	}
-	a := &asking{in: in, s: s}
-	in.mu.Lock()
-	a.peer = in.core.join()
-	in.mu.Unlock()
-	defer func() {
-		in.mu.Lock()
-		in.core.leave(a.peer)
-		in.notify()
-		in.mu.Unlock()
-	}()
-	return a.run(ctx)
-}
-
-// asking is the asking side of one connection.
-type asking struct {
-	in      *Inbound
-	s       *protocols.Session
-	peer    *inPeer
-	pending []request // unanswered, oldest first
-	buf     []byte
-}
-
-func (a *asking) run(ctx context.Context) error {
-	for {
-		r, changed, freed, later := a.next()
-		var err error
-		switch {
-		case r.kind != nothing:
-			err = a.ask(ctx, r)
-		case len(a.pending) > 0:
-			var done bool
-			if done, err = a.answer(ctx); done {
-				return err
-			}
-		default:
-			err = pause(ctx, a.s, changed, freed, later)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// next asks the core what to say, having looked up outside of its lock what the sink has.
-func (a *asking) next() (r request, changed, freed <-chan struct{}, later time.Duration) {
-	in := a.in
-	freed = in.sink.Freed()
-	room := in.sink.Room()
-	in.mu.Lock()
-	changed = in.changed
-	open := a.peer.open()
-	in.mu.Unlock()
-	known := slices.DeleteFunc(open, func(id string) bool { return !in.sink.Has([]byte(id)) })
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	for _, id := range known {
-		in.core.known(id)
-	}
-	r, later = in.core.next(a.peer, len(a.pending), room, in.now())
-	return r, changed, freed, later
-}
-
-func (a *asking) ask(ctx context.Context, r request) error {
-	a.pending = append(a.pending, r)
-	if r.kind == askIDs {
-		a.buf = AppendRequestTxIDs(a.buf[:0], r.blocking, uint16(r.ack), uint16(r.req))
-		if r.blocking {
-			return a.s.Send(ctx, a.buf)
-		}
-		return a.s.Pipeline(ctx, a.buf)
-	}
-	ids := make([][]byte, len(r.ids))
-	for i, id := range r.ids {
-		ids[i] = []byte(id)
-	}
-	a.buf = AppendRequestTxs(a.buf[:0], ids)
-	return a.s.Pipeline(ctx, a.buf)
-}
-
-// answer takes the answer to the oldest request.
-func (a *asking) answer(ctx context.Context) (done bool, err error) {
-	m, err := a.s.Recv(ctx)
-	if err != nil || m.Tag == TagDone {
-		return true, err
-	}
-	r := a.pending[0]
-	a.pending = a.pending[:copy(a.pending, a.pending[1:])]
-	if r.kind == askIDs {
-		ids, err := DecodeReplyTxIDs(nil, m.Raw, r.req, r.blocking)
-		if err != nil {
-			return true, a.s.Fail(err)
-		}
-		a.in.mu.Lock()
-		a.in.core.announced(a.peer, ids)
-		a.in.mu.Unlock()
-		return false, nil
-	}
-	txs, err := DecodeReplyTxs(nil, m.Raw, len(r.ids))
-	if err != nil {
-		return true, a.s.Fail(err)
-	}
-	for _, tx := range txs {
-		if err := a.take(ctx, tx, r.ids); err != nil {
-			return true, err
-		}
-	}
-	a.in.mu.Lock()
-	a.in.core.replied(a.peer, r.ids)
-	a.in.notify()
-	a.in.mu.Unlock()
-	return false, nil
-}
-
-// take hands one transaction to the sink. When the sink has less room than it had when the transaction was asked for, it waits:
-// nothing that was asked for is dropped.
-func (a *asking) take(ctx context.Context, tx []byte, asked []string) error {
-	id, err := a.in.sink.ID(tx)
-	if err != nil {
-		return a.s.Fail(err)
-	}
-	a.in.mu.Lock()
-	_, err = a.peer.expected(string(id), len(tx), asked)
-	a.in.mu.Unlock()
-	if err != nil {
-		return a.s.Fail(err)
-	}
-	late := a.in.sink.Has(id)
-	for !late {
-		freed := a.in.sink.Freed()
-		err := a.in.sink.Add(id, tx)
-		if late = err != nil && !errors.Is(err, ErrFull); late || err == nil {
-			break
-		}
-		if err := pause(ctx, a.s, nil, freed, 0); err != nil {
-			return err
-		}
-	}
-	a.in.mu.Lock()
-	defer a.in.mu.Unlock()
-	if e, err := a.peer.expected(string(id), len(tx), asked); err == nil {
-		a.in.core.received(a.peer, e, late, a.in.now())
-		a.in.notify()
-	}
-	return nil
-}
-
-// pause waits until something has changed, or for d if d is positive.
-func pause(ctx context.Context, s *protocols.Session, changed, freed <-chan struct{}, d time.Duration) error {
-	var timer <-chan time.Time
-	if d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		timer = t.C
-	}
-	select {
-	case <-changed:
-	case <-freed:
-	case <-timer:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-s.Done():
-		return mux.ErrStopped
-	}
-	return nil
+	peers, announced, count, bytes := in.asker.Counters()
+	return Counters{peers, announced, count, bytes}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hearthnet/hearth/internal/cbor"
 	"github.com/hearthnet/hearth/protocols"
+	"github.com/hearthnet/hearth/protocols/internal/diffusion"
 )
 
 // Number is the mini-protocol number of tx-submission (wire §3).
@@ -17,7 +18,7 @@ const IngressLimit = 721_424
 const Window = 10
 
 // SizeTolerance is by how many bytes a transaction may differ from its advertised size, either way (wire §8).
-const SizeTolerance = 32
+const SizeTolerance = diffusion.SizeTolerance
 
 // States of tx-submission. The client is the side that owns the transactions.
 const (

@@ -1,4 +1,4 @@
-package txsubmission
+package diffusion
 
 import (
 	"testing"
@@ -7,8 +7,10 @@ import (
 	"pgregory.net/rapid"
 )
 
+const window = 10
+
 func boxOf(n int) *outbox {
-	o := &outbox{}
+	o := &outbox{window: window}
 	for i := range n {
 		o.announce([]byte{byte(i)})
 	}
@@ -72,7 +74,7 @@ func TestRequestsForTransactions(t *testing.T) {
 // TestAcknowledgementArithmetic: whatever is asked, the queue is what a model says and never above the window.
 func TestAcknowledgementArithmetic(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := &outbox{}
+		o := &outbox{window: window}
 		model, next := []byte{}, byte(0)
 		t.Repeat(map[string]func(*rapid.T){
 			"ids": func(t *rapid.T) {
@@ -80,7 +82,7 @@ func TestAcknowledgementArithmetic(t *testing.T) {
 				ack := rapid.Uint16Range(0, 12).Draw(t, "ack")
 				req := rapid.Uint16Range(0, 12).Draw(t, "req")
 				left := len(model) - int(ack)
-				legal := left >= 0 && left+int(req) <= Window && (blocking == (left == 0)) && (req > 0 || !blocking && ack > 0)
+				legal := left >= 0 && left+int(req) <= window && (blocking == (left == 0)) && (req > 0 || !blocking && ack > 0)
 				if err := o.acknowledge(blocking, ack, req); (err == nil) != legal {
 					t.Fatalf("%d outstanding, blocking %v, ack %d, req %d: %v", len(model), blocking, ack, req, err)
 				}
@@ -95,7 +97,7 @@ func TestAcknowledgementArithmetic(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				if len(o.fifo) != len(model) || len(model) > Window {
+				if len(o.fifo) != len(model) || len(model) > window {
 					t.Fatalf("%d places, model %d", len(o.fifo), len(model))
 				}
 				for i, a := range o.fifo {

@@ -1,4 +1,4 @@
-package txsubmission
+package diffusion
 
 import (
 	"fmt"
@@ -9,6 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
+
+// txs is tx-submission without its messages.
+var txs = &Dialect{Window: 10, MaxItem: 65_540, Sized: true}
 
 // world is a network of peers that own transactions and one core that asks them, in virtual time. The rules of the owners are
 // checked by an outbox of each.
@@ -33,14 +36,15 @@ type owner struct {
 	replies [][]string // ids that are on their way, for requests for ids
 	gone    bool
 	lossy   bool // leaves out every second transaction
+	spoilt  bool // what it sends is refused
 }
 
 func newWorld(t require.TestingT, seed uint64, l Limits, room int) *world {
-	return &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), in: newInbound(l), have: map[string]int{}, sent: map[string]int{}, limit: room}
+	return &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), in: newInbound(txs, l), have: map[string]int{}, sent: map[string]int{}, limit: room}
 }
 
 func (w *world) add(own []string, size map[string]int) *owner {
-	o := &owner{peer: w.in.join(), box: &outbox{}, own: own, size: size}
+	o := &owner{peer: w.in.join(), box: &outbox{window: txs.Window}, own: own, size: size}
 	w.peers = append(w.peers, o)
 	return o
 }
@@ -87,15 +91,15 @@ func (w *world) answer(o *owner) bool {
 			return false // waits
 		}
 		require.NoError(w.t, o.box.acknowledge(r.blocking, uint16(r.ack), uint16(r.req)))
-		var ids []IDAndSize
+		var ids []Announced
 		for len(ids) < r.req && o.next < len(o.own) {
 			id := o.own[o.next]
 			o.next++
 			o.box.announce([]byte(id))
-			ids = append(ids, IDAndSize{[]byte(id), uint32(o.size[id])})
+			ids = append(ids, Announced{[]byte(id), o.size[id]})
 		}
 		o.pending = o.pending[1:]
-		w.in.announced(o.peer, ids)
+		w.in.announced(o.peer, ids, w.now)
 	} else {
 		raw := make([][]byte, len(r.ids))
 		for i, id := range r.ids {
@@ -107,16 +111,20 @@ func (w *world) answer(o *owner) bool {
 			if o.lossy && i%2 == 1 {
 				continue
 			}
-			e, err := o.peer.expected(id, o.size[id], r.ids)
+			e, err := w.in.expected(o.peer, id, o.size[id], r.ids)
 			require.NoError(w.t, err)
-			_, late := w.have[id]
-			if !late {
+			v := accepted
+			if _, ok := w.have[id]; ok {
+				v = late
+			} else if o.spoilt {
+				v = refused
+			} else {
 				w.have[id] = o.size[id]
 			}
 			w.sent[id]++
-			w.in.received(o.peer, e, late, w.now)
+			w.in.received(o.peer, e, v, w.now)
 		}
-		w.in.replied(o.peer, r.ids)
+		w.in.replied(o.peer, r.ids, w.now)
 	}
 	w.check()
 	return true
@@ -127,7 +135,7 @@ func (w *world) check() {
 	bytes, count := 0, 0
 	offers := map[string]int{}
 	for _, p := range w.in.peers {
-		require.LessOrEqual(w.t, len(p.queue)+p.idsAsked, Window)
+		require.LessOrEqual(w.t, len(p.queue)+p.idsAsked, txs.Window)
 		mine := 0
 		for _, e := range p.queue {
 			offers[e.id]++
@@ -137,16 +145,16 @@ func (w *world) check() {
 			}
 		}
 		require.Equal(w.t, mine, p.bytes)
-		require.LessOrEqual(w.t, p.bytes, w.in.limits.PeerBytes+maxTx)
+		require.LessOrEqual(w.t, p.bytes, w.in.limits.PeerBytes+txs.MaxItem)
 		require.LessOrEqual(w.t, p.requests, w.in.limits.Requests)
 		bytes += mine
 	}
 	require.Equal(w.t, bytes, w.in.bytes)
 	require.Equal(w.t, count, w.in.count)
 	require.LessOrEqual(w.t, count, w.in.limits.Txs)
-	require.LessOrEqual(w.t, bytes, w.in.limits.Bytes+maxTx)
-	require.Len(w.t, w.in.txs, len(offers))
-	for id, tx := range w.in.txs {
+	require.LessOrEqual(w.t, bytes, w.in.limits.Bytes+txs.MaxItem)
+	require.Len(w.t, w.in.items, len(offers))
+	for id, tx := range w.in.items {
 		require.Equal(w.t, offers[id], tx.offers)
 		require.LessOrEqual(w.t, tx.copies, w.in.limits.Copies)
 	}
@@ -267,7 +275,7 @@ func TestSecondPeerIsAskedWhenTheFirstIsSlow(t *testing.T) {
 	require.Equal(t, w.in.limits.Hedge, later)
 	w.now += later
 	require.True(t, w.ask(b))
-	require.Equal(t, 2, w.in.txs[all[0]].copies)
+	require.Equal(t, 2, w.in.items[all[0]].copies)
 	require.True(t, w.answer(b))
 	for w.answer(a) {
 	}
@@ -310,15 +318,84 @@ func TestUnaskedAndMisstatedTransactions(t *testing.T) {
 	w.ask(o)
 	asked := o.pending[0].ids
 	require.Equal(t, all, asked)
-	_, err := o.peer.expected("other", 300, asked)
+	_, err := w.in.expected(o.peer, "other", 300, asked)
 	require.ErrorIs(t, err, ErrNotRequested)
 	for d, want := range map[int]error{0: nil, SizeTolerance: nil, -SizeTolerance: nil, SizeTolerance + 1: ErrSize, -SizeTolerance - 1: ErrSize} {
-		_, err := o.peer.expected(all[0], size[all[0]]+d, asked)
+		_, err := w.in.expected(o.peer, all[0], size[all[0]]+d, asked)
 		require.ErrorIs(t, err, want, d)
 	}
-	e, err := o.peer.expected(all[0], size[all[0]], asked)
+	e, err := w.in.expected(o.peer, all[0], size[all[0]], asked)
 	require.NoError(t, err)
-	w.in.received(o.peer, e, false, 0)
-	_, err = o.peer.expected(all[0], size[all[0]], asked)
+	w.in.received(o.peer, e, accepted, 0)
+	_, err = w.in.expected(o.peer, all[0], size[all[0]], asked)
 	require.ErrorIs(t, err, ErrNotRequested, "the same one twice")
+}
+
+// TestSpoiltCopyDoesNotKeepTheGoodOneAway: an id does not cover the whole transaction, so whoever sends a refused copy first must
+// not be believed for all.
+func TestSpoiltCopyDoesNotKeepTheGoodOneAway(t *testing.T) {
+	all, size := numbered(0, 3)
+	w := newWorld(t, 1, Limits{}, 1<<30)
+	bad := w.add(all, size)
+	bad.spoilt = true
+	w.ask(bad)
+	for w.answer(bad) {
+		w.ask(bad)
+	}
+	require.Empty(t, w.have)
+	require.Equal(t, 3.0, bad.peer.scoreAt(w.now))
+	w.add(all, size)
+	w.run()
+	require.Len(t, w.have, 3)
+}
+
+// TestWhatIsLargerThanAnyIsPassedOver: an announced size that no transaction has does not stop the peer's queue, whatever room
+// there is.
+func TestWhatIsLargerThanAnyIsPassedOver(t *testing.T) {
+	w := newWorld(t, 1, Limits{}, 1<<20)
+	o := w.add([]string{"huge", "a"}, map[string]int{"huge": 4 << 30, "a": 100})
+	w.run()
+	require.Equal(t, map[string]int{"a": 1}, w.sent)
+	require.Len(t, o.box.fifo, 1, "the huge one is acknowledged")
+	require.Equal(t, request{kind: askIDs, blocking: true, ack: 1, req: 6}, o.pending[0])
+}
+
+// TestLeftOutTwiceAnnounced: what a peer has left out it is not asked for again under its second announcement.
+func TestLeftOutTwiceAnnounced(t *testing.T) {
+	w := newWorld(t, 1, Limits{}, 1<<20)
+	o := w.add([]string{"b", "a", "a"}, map[string]int{"a": 100, "b": 100})
+	o.lossy = true
+	w.run()
+	require.Equal(t, map[string]int{"b": 1}, w.sent)
+	require.Equal(t, request{kind: askIDs, blocking: true, ack: 3, req: 6}, o.pending[0])
+	require.Positive(t, o.peer.scoreAt(w.now))
+}
+
+// TestWindowOfVotes: the arithmetic holds with another window and without sizes.
+func TestWindowOfVotes(t *testing.T) {
+	d := &Dialect{Window: 50, MaxItem: 1000}
+	in := newInbound(d, Limits{IDs: 100})
+	p := in.join()
+	r, _ := in.next(p, 0, 1<<20, 0)
+	require.Equal(t, request{kind: askIDs, blocking: true, req: 50}, r)
+	var ids []Announced
+	for i := range 50 {
+		ids = append(ids, Announced{[]byte{byte(i)}, d.MaxItem})
+	}
+	in.announced(p, ids, 0)
+	asked := 0
+	for n := 0; ; n++ {
+		r, _ := in.next(p, n, 1<<20, 0)
+		if r.kind == nothing {
+			break
+		}
+		require.Equal(t, askItems, r.kind)
+		asked += len(r.ids)
+		for _, id := range r.ids {
+			_, err := in.expected(p, id, 1, r.ids)
+			require.NoError(t, err, "any size")
+		}
+	}
+	require.Positive(t, asked)
+	require.LessOrEqual(t, p.bytes, in.limits.PeerBytes)
 }

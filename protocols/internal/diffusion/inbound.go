@@ -1,4 +1,4 @@
-package txsubmission
+package diffusion
 
 import (
 	"errors"
@@ -7,38 +7,28 @@ import (
 	"time"
 )
 
-// Limits bounds what an [Inbound] asks for. Zero values are the defaults.
+// Limits bounds what an [Asker] asks for. Zero values are the defaults; txsubmission.Limits describes the fields.
 type Limits struct {
-	// IDs is how many ids one request asks for at most; default 6.
-	IDs int
-	// Requests is how many requests for transactions one peer has unanswered; default 4.
-	Requests int
-	// PeerBytes is how many bytes of transactions one peer has been asked for; one transaction more may exceed it. Default
-	// 393,240, six of the largest.
-	PeerBytes int
-	// Bytes and Txs bound what all peers together have been asked for; default 16 MiB and 4,096.
+	IDs        int
+	Requests   int
+	PeerBytes  int
 	Bytes, Txs int
-	// Copies is from how many peers the same transaction is asked for, when the first ones have been slow for Hedge; default 2.
-	Copies int
-	// Hedge is after how long a second peer is asked; default 3 s.
-	Hedge time.Duration
-	// Useless is the score from which a peer is asked only for what nobody else offers; default 50. A refused or late transaction
-	// scores 1, and 0.1 is forgiven each second; the score never exceeds 900.
-	Useless float64
-	// Delay is the time between a peer's Init and the first request; default 0 (a cardano-node waits 60 s).
-	Delay time.Duration
+	Copies     int
+	Hedge      time.Duration
+	Useless    float64
+	Delay      time.Duration
 }
 
-func (l Limits) withDefaults() Limits {
+func (l Limits) withDefaults(d *Dialect) Limits {
 	set := func(v *int, def int) {
 		if *v <= 0 {
 			*v = def
 		}
 	}
 	set(&l.IDs, 6)
-	l.IDs = min(l.IDs, Window)
+	l.IDs = min(l.IDs, d.Window)
 	set(&l.Requests, 4)
-	set(&l.PeerBytes, 6*maxTx)
+	set(&l.PeerBytes, 6*d.MaxItem)
 	set(&l.Bytes, 16<<20)
 	set(&l.Txs, 4096)
 	set(&l.Copies, 2)
@@ -52,43 +42,42 @@ func (l Limits) withDefaults() Limits {
 }
 
 const (
-	maxTx       = 65_540 // wire size that the sizing assumes (wire §8)
-	forgiven    = 0.1    // score a second
-	maxScore    = 900
-	perRequest  = Window
-	bytesPerAsk = 2 * maxTx // of one request
+	forgiven = 0.1 // score a second
+	maxScore = 900
 )
 
-// The rules that a peer that owns transactions can break (wire §8). They come wrapped in a [*protocols.Error].
+// The rules that a peer that owns items can break (wire §8). They come wrapped in a [*protocols.Error].
 var (
-	ErrNotRequested = errors.New("transaction was not asked for")
-	ErrSize         = errors.New("transaction's size is not the one announced")
+	ErrNotRequested = errors.New("sent what was not asked for")
+	ErrSize         = errors.New("size is not the one announced")
 )
 
 // inbound is the pure core of the asking side, for all peers together: what is announced, wanted and under way.
 type inbound struct {
+	d      *Dialect
 	limits Limits
 	peers  []*inPeer // in order of arrival
-	txs    map[string]*inTx
+	items  map[string]*inItem
 	bytes  int // asked for and not received
 	count  int
+	taken  int64 // bytes that the sink has accepted in all
 }
 
-// inTx is a transaction that at least one peer has announced and not had acknowledged.
-type inTx struct {
+// inItem is an item that at least one peer has announced and not had acknowledged.
+type inItem struct {
 	offers  int // places in peers' queues
 	copies  int // peers that have been asked and have not answered
 	asked   time.Duration
-	settled bool // it is here, or it was refused: nobody is asked any more
+	settled bool // it is here: nobody is asked any more
 }
 
 // inPeer is one peer's queue.
 type inPeer struct {
-	queue    []inEntry // announced and not acknowledged, at most Window
+	queue    []inEntry // announced and not acknowledged, at most the window
 	idsDue   bool      // a request for ids is unanswered
 	idsAsked int       // in it
 	dry      bool      // the last answer had no ids: asking again makes no sense before something is acknowledged
-	requests int       // for transactions, unanswered
+	requests int       // for items, unanswered
 	bytes    int
 	score    float64
 	scored   time.Duration
@@ -114,11 +103,11 @@ type requestKind uint8
 const (
 	nothing requestKind = iota
 	askIDs
-	askTxs
+	askItems
 )
 
-func newInbound(l Limits) *inbound {
-	return &inbound{limits: l.withDefaults(), txs: map[string]*inTx{}}
+func newInbound(d *Dialect, l Limits) *inbound {
+	return &inbound{d: d, limits: l.withDefaults(d), items: map[string]*inItem{}}
 }
 
 func (in *inbound) join() *inPeer {
@@ -146,14 +135,14 @@ func (in *inbound) answered(p *inPeer, e *inEntry) {
 	p.bytes -= e.size
 	in.bytes -= e.size
 	in.count--
-	in.txs[e.id].copies--
+	in.items[e.id].copies--
 }
 
-// drop forgets one offer of a transaction.
+// drop forgets one offer of an item.
 func (in *inbound) drop(id string) {
-	tx := in.txs[id]
-	if tx.offers--; tx.offers == 0 {
-		delete(in.txs, id)
+	item := in.items[id]
+	if item.offers--; item.offers == 0 {
+		delete(in.items, id)
 	}
 }
 
@@ -167,10 +156,10 @@ func (p *inPeer) open() (ids []string) {
 	return ids
 }
 
-// known notes that a transaction is here, or was refused, already.
+// known notes that the sink has an item already.
 func (in *inbound) known(id string) {
-	if tx := in.txs[id]; tx != nil {
-		tx.settled = true
+	if item := in.items[id]; item != nil {
+		item.settled = true
 	}
 }
 
@@ -179,14 +168,14 @@ func (in *inbound) known(id string) {
 func (in *inbound) next(p *inPeer, outstanding, room int, now time.Duration) (r request, later time.Duration) {
 	ids, full, later := in.wanted(p, room-in.bytes, now)
 	if len(ids) > 0 {
-		return request{kind: askTxs, ids: ids}, 0
+		return request{kind: askItems, ids: ids}, 0
 	}
 	ack := 0
 	for ack < len(p.queue) && p.queue[ack].done {
 		ack++
 	}
 	left := len(p.queue) - ack
-	req := min(in.limits.IDs, Window-left)
+	req := min(in.limits.IDs, in.d.Window-left)
 	if full {
 		req = 0
 	}
@@ -208,7 +197,7 @@ func (in *inbound) next(p *inPeer, outstanding, room int, now time.Duration) (r 
 	return r, 0
 }
 
-// wanted chooses transactions to ask p for, and reserves them. full says that there is no room for one that is wanted.
+// wanted chooses items to ask p for, and reserves them. full says that there is no room for one that is wanted.
 func (in *inbound) wanted(p *inPeer, room int, now time.Duration) (ids []string, full bool, later time.Duration) {
 	full = room <= 0
 	total := 0
@@ -217,18 +206,18 @@ func (in *inbound) wanted(p *inPeer, room int, now time.Duration) (ids []string,
 		if e.done || e.sent {
 			continue
 		}
-		tx := in.txs[e.id]
-		if tx.settled {
+		item := in.items[e.id]
+		if item.settled {
 			e.done = true
 			continue
 		}
 		switch {
 		case p.sent(e.id): // announced twice
 			continue
-		case tx.copies >= in.limits.Copies:
+		case item.copies >= in.limits.Copies:
 			continue
-		case tx.copies > 0 && now < tx.asked+in.limits.Hedge:
-			if wait := tx.asked + in.limits.Hedge - now; later == 0 || wait < later {
+		case item.copies > 0 && now < item.asked+in.limits.Hedge:
+			if wait := item.asked + in.limits.Hedge - now; later == 0 || wait < later {
 				later = wait
 			}
 			continue
@@ -242,15 +231,15 @@ func (in *inbound) wanted(p *inPeer, room int, now time.Duration) (ids []string,
 			full = true
 			continue
 		}
-		if p.requests >= in.limits.Requests || len(ids) == perRequest || in.count >= in.limits.Txs ||
+		if p.requests >= in.limits.Requests || len(ids) == in.d.Window || in.count >= in.limits.Txs ||
 			p.bytes > 0 && p.bytes+e.size > in.limits.PeerBytes ||
 			in.bytes > 0 && in.bytes+e.size > in.limits.Bytes ||
-			total > 0 && total+e.size > bytesPerAsk {
+			total > 0 && total+e.size > 2*in.d.MaxItem {
 			break
 		}
 		e.sent = true
-		tx.copies++
-		tx.asked = now
+		item.copies++
+		item.asked = now
 		p.bytes += e.size
 		in.bytes += e.size
 		in.count++
@@ -264,19 +253,24 @@ func (in *inbound) wanted(p *inPeer, room int, now time.Duration) (ids []string,
 	return ids, full, later
 }
 
-// announced takes the answer to a request for ids. The number of ids was checked against the request.
-func (in *inbound) announced(p *inPeer, ids []IDAndSize) {
+// announced takes the answer to a request for ids. The number of ids was checked against the request. What is larger than any item
+// may be is never asked for.
+func (in *inbound) announced(p *inPeer, ids []Announced, now time.Duration) {
 	p.idsDue, p.idsAsked = false, 0
 	p.dry = len(ids) == 0
 	for _, a := range ids {
 		id := string(a.ID)
-		tx := in.txs[id]
-		if tx == nil {
-			tx = &inTx{}
-			in.txs[id] = tx
+		item := in.items[id]
+		if item == nil {
+			item = &inItem{}
+			in.items[id] = item
 		}
-		tx.offers++
-		p.queue = append(p.queue, inEntry{id: id, size: int(a.Size)})
+		item.offers++
+		over := a.Size > in.d.MaxItem
+		if over {
+			p.blame(now)
+		}
+		p.queue = append(p.queue, inEntry{id: id, size: a.Size, done: over})
 	}
 }
 
@@ -284,15 +278,15 @@ func (p *inPeer) sent(id string) bool {
 	return slices.ContainsFunc(p.queue, func(e inEntry) bool { return e.sent && e.id == id })
 }
 
-// expected returns the entry of p that a received transaction answers.
-func (p *inPeer) expected(id string, size int, asked []string) (*inEntry, error) {
+// expected returns the place of p that a received item answers. It stays the same until p's next answer.
+func (in *inbound) expected(p *inPeer, id string, size int, asked []string) (*inEntry, error) {
 	if slices.Contains(asked, id) {
 		for i := range p.queue {
 			e := &p.queue[i]
-			if !e.sent || e.done || e.id != id {
+			if !e.sent || e.id != id {
 				continue
 			}
-			if d := size - e.size; d > SizeTolerance || d < -SizeTolerance {
+			if d := size - e.size; in.d.Sized && (d > SizeTolerance || d < -SizeTolerance) {
 				return nil, fmt.Errorf("%w: %x has %d bytes, announced were %d", ErrSize, id, size, e.size)
 			}
 			return e, nil
@@ -301,29 +295,56 @@ func (p *inPeer) expected(id string, size int, asked []string) (*inEntry, error)
 	return nil, fmt.Errorf("%w: %x", ErrNotRequested, id)
 }
 
-// received notes that a transaction has come; late says that another peer was faster or it was refused.
-func (in *inbound) received(p *inPeer, e *inEntry, late bool, now time.Duration) {
+// verdict is what has become of an item.
+type verdict uint8
+
+const (
+	accepted verdict = iota
+	late             // it was here already
+	refused
+)
+
+// received notes that an item has come. A refused one may still come from another peer: its id does not cover all its bytes, so who
+// sends a spoilt copy must not be able to keep the good one away.
+func (in *inbound) received(p *inPeer, e *inEntry, v verdict, now time.Duration) {
 	in.answered(p, e)
-	e.done = true
-	in.txs[e.id].settled = true
-	if late {
-		p.score = min(p.scoreAt(now)+1, maxScore)
-		p.scored = now
+	p.finish(e.id)
+	if v == accepted {
+		in.taken += int64(e.size)
+	} else {
+		p.blame(now)
+	}
+	if v != refused {
+		in.items[e.id].settled = true
 	}
 }
 
-// replied ends a request for transactions: what p left out it does not have any more, others may.
-func (in *inbound) replied(p *inPeer, asked []string) {
+// replied ends a request for items: what p left out it does not have any more, others may.
+func (in *inbound) replied(p *inPeer, asked []string, now time.Duration) {
 	p.requests--
 	for _, id := range asked {
 		for i := range p.queue {
 			if e := &p.queue[i]; e.id == id && e.sent {
 				in.answered(p, e)
-				e.done = true
+				p.finish(id)
+				p.blame(now)
 				break
 			}
 		}
 	}
+}
+
+// finish marks an id, wherever it was announced, as one that p need not be asked for.
+func (p *inPeer) finish(id string) {
+	for i := range p.queue {
+		if p.queue[i].id == id {
+			p.queue[i].done = true
+		}
+	}
+}
+
+func (p *inPeer) blame(now time.Duration) {
+	p.score, p.scored = min(p.scoreAt(now)+1, maxScore), now
 }
 
 func (p *inPeer) scoreAt(now time.Duration) float64 {
@@ -334,7 +355,7 @@ func (in *inbound) useless(p *inPeer, now time.Duration) bool {
 	return p.scoreAt(now) >= in.limits.Useless
 }
 
-// betterOffer reports whether another peer, not a useless one, offers a transaction and could still be asked.
+// betterOffer reports whether another peer, not a useless one, offers an item and could still be asked.
 func (in *inbound) betterOffer(p *inPeer, id string, now time.Duration) bool {
 	for _, q := range in.peers {
 		if q == p || in.useless(q, now) {
