@@ -128,7 +128,7 @@ func receive(conn net.Conn, st protocols.State) ([]byte, error) {
 		case errors.As(err, &over) && over.Kind == mux.IngressOverrun:
 			return nil, fail(protocols.TooLarge, err)
 		case err != nil:
-			return nil, err
+			return nil, bearerError(err, role)
 		case h.Number != Number:
 			return nil, &mux.Error{Kind: mux.UnknownProtocol, Protocol: h.Number, Role: h.From.Peer(), Err: errors.New("before the handshake is done")}
 		case st == StatePropose && h.From != mux.Initiator:
@@ -147,6 +147,21 @@ func receive(conn net.Conn, st protocols.State) ([]byte, error) {
 			return nil, fail(protocols.TooLarge, nil)
 		}
 	}
+}
+
+// bearerError gives what the bearer reported the type that it has behind the handshake too.
+func bearerError(err error, role mux.Role) error {
+	var e *mux.Error
+	kind := mux.BearerFailed
+	switch {
+	case errors.As(err, &e):
+		return err
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		kind = mux.BadSDU
+	case errors.Is(err, io.EOF):
+		kind = mux.BearerClosed
+	}
+	return &mux.Error{Kind: kind, Protocol: Number, Role: role, Err: err}
 }
 
 // classify gives a malformed message the name of its state; verdicts stay what they are.

@@ -29,11 +29,12 @@ func TestRespondIfAnswersOnlyWhomItAdmits(t *testing.T) {
 		})
 		require.Equal(t, 1, asked)
 		require.Equal(t, refusal, err)
-		b.Close()
 		if refusal == nil {
 			require.NoError(t, <-answer)
 			require.EqualValues(t, 15, neg.Version)
+			b.Close()
 		} else {
+			b.Close()
 			require.ErrorIs(t, <-answer, io.EOF)
 		}
 		a.Close()
