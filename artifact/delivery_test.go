@@ -47,7 +47,7 @@ func TestEverythingReachesEveryone(t *testing.T) {
 	}
 	s.graph(4, func() time.Duration { return time.Duration(10+s.rnd.IntN(90)) * time.Millisecond }, 2e6)
 	var ids []ID
-	for i := range 120 {
+	for i := range 70 {
 		s.at(time.Second+time.Duration(i)*50*time.Millisecond, func() {
 			n := s.nodes[s.rnd.IntN(len(s.nodes))]
 			sizes := []int{10, 300, 1024, 3000, 20000, 70000}

@@ -215,12 +215,12 @@ func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 	s.run(2 * time.Second)
 	for _, n := range s.nodes {
 		if n.evil {
-			n.junk(85*time.Second, 5*time.Second)
+			n.junk(85*time.Second, 8*time.Second)
 		}
 	}
 	var ids []ID
-	for i := range 60 {
-		s.at(2*time.Second+time.Duration(i)*1500*time.Millisecond, func() {
+	for i := range 45 {
+		s.at(2*time.Second+time.Duration(i)*2*time.Second, func() {
 			n := s.nodes[s.rnd.IntN(len(s.nodes))]
 			if n.evil {
 				n = s.nodes[n.ix-1]
@@ -238,7 +238,7 @@ func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 		}
 	})
 	s.run(95 * time.Second)
-	require.Len(t, ids, 60)
+	require.Len(t, ids, 45)
 	s.everywhere(120*time.Second, ids)
 	s.noFalseBlame()
 	t.Logf("%d steps", s.steps)

@@ -630,7 +630,7 @@ func copies(t *testing.T, push PushMode, size, warm, n int, class Class, every t
 
 // P12 and the redundancy marks of artifact §9, on the simulator.
 func TestBodyCopies(t *testing.T) {
-	warm, n := 250, 250
+	warm, n := 200, 150
 	if soak() {
 		warm, n = 500, 2000
 	}
@@ -638,18 +638,18 @@ func TestBodyCopies(t *testing.T) {
 	t.Logf("256 B, tree: %.3f copies, %.3f while it settles, %.2f bytes", bodies, first, bytes)
 	require.LessOrEqual(t, bodies, 1.15)
 	require.LessOrEqual(t, first, 1.5)
-	bodies, _, bytes = copies(t, None, 256, 0, 100, Normal, 20*time.Millisecond)
+	bodies, _, bytes = copies(t, None, 256, 0, 50, Normal, 20*time.Millisecond)
 	t.Logf("256 B, adverts only: %.3f copies, %.2f bytes", bodies, bytes)
 	require.Equal(t, 1.0, bodies)
-	bodies, _, bytes = copies(t, Tree, 16<<10, 0, 60, Normal, 20*time.Millisecond)
+	bodies, _, bytes = copies(t, Tree, 16<<10, 0, 30, Normal, 20*time.Millisecond)
 	t.Logf("16 KiB: %.3f copies, %.3f bytes", bodies, bytes)
 	require.LessOrEqual(t, bodies, 1.01)
 	require.LessOrEqual(t, bytes, 1.06)
-	bodies, _, bytes = copies(t, Tree, 256<<10, 0, 20, Bulk, 200*time.Millisecond)
+	bodies, _, bytes = copies(t, Tree, 256<<10, 0, 6, Bulk, 200*time.Millisecond)
 	t.Logf("256 KiB: %.3f copies, %.4f bytes", bodies, bytes)
 	require.LessOrEqual(t, bodies, 1.01)
 	require.LessOrEqual(t, bytes, 1.03)
-	bodies, _, _ = copies(t, Tree, 64, 0, 60, Urgent, 20*time.Millisecond)
+	bodies, _, _ = copies(t, Tree, 64, 0, 30, Urgent, 20*time.Millisecond)
 	t.Logf("64 B, urgent: %.3f copies", bodies)
 	require.LessOrEqual(t, bodies, 8.0)
 }
