@@ -230,19 +230,28 @@ func (s *Scheduler) timedOut(r *request) {
 	}
 	d, p := r.d, r.p
 	s.stat.Timeouts++
-	r.over = true
-	if r.class != Urgent {
-		s.bulkBytes -= r.due
+	if r.sent {
+		r.over = true
+		if r.class != Urgent {
+			s.bulkBytes -= r.due
+		}
 	}
 	p.net.window = max(p.net.window/2, maxFlat)
-	s.putBack(d, r)
 	s.fail(d, p)
-	if !r.cancelled {
+	if r.sent {
+		s.putBack(d, r)
 		r.cancelled = true
 		p.con.cancels = append(p.con.cancels, r.id)
 		s.wake(p, ControlOut)
+	} else {
+		s.cancel(r)
 	}
-	s.blame(p, TimedOut, errTimeout)
+	// A bearer that falls silent makes everything on it time out at once: one step of the score a second is enough, or an
+	// honest peer on a bad line would be banned.
+	if p.net.blamed == 0 || s.now-p.net.blamed >= time.Second {
+		p.net.blamed = max(s.now, 1)
+		s.blame(p, TimedOut, errTimeout)
+	}
 	s.again(d)
 }
 

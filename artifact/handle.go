@@ -87,6 +87,12 @@ func (h *Handle[T]) Refresh(filter []byte) {
 // Poke makes the Client's OnChange run soon.
 func (h *Handle[T]) Poke() { h.wake() }
 
+// Progress lists what is under way, oldest first.
+func (h *Handle[T]) Progress() (out []Progress) {
+	h.node.do(func(c *Core, _ time.Duration) { out = c.Progress(h.kind.ID) })
+	return out
+}
+
 // Read runs f on the kind's goroutine with the pool, and waits for it. Not to be called from the Client's own methods.
 func (h *Handle[T]) Read(ctx context.Context, f func(Reader[T])) error {
 	done := make(chan struct{})

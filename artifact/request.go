@@ -69,6 +69,8 @@ func (s *Scheduler) send(r *request) {
 	r.d.inflight = append(r.d.inflight, r)
 	r.deadline = timer{what: timerRequest, r: r}
 	r.hedgeT = timer{what: timerHedge, r: r}
+	// Also while it waits to be sent: a bearer that takes nothing must not hold an artifact up.
+	s.timers.set(&r.deadline, s.now+s.limit(r))
 	s.ingress.spend(s.now, r.bytes)
 	s.stat.Requests++
 	s.wake(r.p, r.l.stream)
@@ -86,7 +88,7 @@ func (s *Scheduler) message(p *peer, l *lane) []byte {
 	l.sent++
 	r.sent, r.sentAt, r.mark, r.id = true, s.now, l.total, p.net.nextID
 	p.net.nextID++
-	limit := min(max(4*p.net.estimate(p, r.ahead), deadlineMin), deadlineMax)
+	limit := s.limit(r)
 	s.timers.set(&r.deadline, s.now+limit)
 	if r.class == Urgent && !r.hedge {
 		s.timers.set(&r.hedgeT, s.now+s.hedgeAfter())
@@ -107,6 +109,11 @@ func (s *Scheduler) message(p *peer, l *lane) []byte {
 		}
 	}
 	return m.append(nil)
+}
+
+// limit is the deadline of a request: four times what its peer should need for everything up to it on the lane.
+func (s *Scheduler) limit(r *request) time.Duration {
+	return min(max(4*r.p.net.estimate(r.p, r.ahead), deadlineMin), deadlineMax)
 }
 
 // hedgeAfter is twice the 95th percentile of the recent urgent chunk times; 250 ms before there are any.

@@ -77,6 +77,7 @@ type supplier struct {
 	best    float64 // the highest it was in this and the last ten minutes
 	bestB   float64
 	samples int
+	blamed  time.Duration // when a time-out last counted
 	rtt     time.Duration // least time a small request took, 0: not measured
 	least   time.Duration // least time of a chunk in this and the last ten minutes
 	leastB  time.Duration

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -26,7 +27,7 @@ func (c *Consumer) everySecond() {
 			silent = append(silent, d)
 		}
 	}
-	slices.SortFunc(silent, func(a, b *download) int { return int(a.seq) - int(b.seq) })
+	slices.SortFunc(silent, func(a, b *download) int { return cmp.Compare(a.seq, b.seq) })
 	for _, d := range silent {
 		if d.state == downJudge {
 			c.park(d) // a validator that gives no answer is asked no more

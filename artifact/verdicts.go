@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"time"
 )
@@ -326,4 +327,41 @@ func (c *Core) Header(now time.Duration, id ID, ok bool) {
 	c.knownTo(a, c.holders(id))
 	c.showAll()
 	c.settle()
+}
+
+// Progress is how far an artifact under way has come.
+type Progress struct {
+	ID     ID
+	Kind   uint32
+	Class  Class
+	Size   int64 // bytes; a claim until Chunks is not 0
+	Done   int   // chunks verified
+	Chunks int   // 0 while the manifest is not known
+	From   int   // advertisers
+	Wait   bool  // whole, waits for its verdict
+}
+
+// Progress lists what is under way of a kind, oldest first.
+func (c *Core) Progress(kind uint32) (out []Progress) {
+	ki, ok := c.kinds.index[kind]
+	if !ok {
+		return nil
+	}
+	var ds []*download
+	for _, d := range c.con.downs {
+		if d.kind == ki {
+			ds = append(ds, d)
+		}
+	}
+	slices.SortFunc(ds, func(a, b *download) int { return cmp.Compare(a.seq, b.seq) })
+	for _, d := range ds {
+		p := Progress{ID: d.id, Kind: kind, Class: d.class, Size: d.size, Done: d.ndone, From: len(d.offers), Wait: d.state == downJudge || d.state == downParked}
+		if d.man != nil {
+			p.Chunks = d.man.chunks
+		} else if d.known {
+			p.Chunks = 1
+		}
+		out = append(out, p)
+	}
+	return out
 }
