@@ -14,17 +14,17 @@ type egress struct {
 	open       int // offset in tail of the frame that still grows; -1: none
 	buffered   int // payload bytes
 	limit      int
-	queued     bool // in the schedule, or being cut
 	err        error
 
 	runs     []rankRun // ranks of what is buffered, from firstRun on; none: all of rank
 	firstRun int
-	rank     uint8
 	appended uint64 // payload bytes ever
 	cut      uint64
 
-	waitingRoom, waitingEmpty bool
 	ready                     chan struct{} // made by the first wait
+	waitingRoom, waitingEmpty bool
+	queued                    bool // in the schedule, or being cut
+	rank                      uint8
 }
 
 // rankRun is a run of bytes that share a rank, up to the offset end.

@@ -13,16 +13,16 @@ type ingress struct {
 	b     *block // unread bytes are b.buf[r:]
 	r     int
 	seen  int    // how many of them the owner has been shown
-	lent  bool   // the owner may hold a slice of b.buf
 	old   *block // an outgrown buffer the owner may still hold
-	hint  int    // how much the last buffer held: the size to begin the next with
 	limit int
-	err   error // set once, after the last byte
-	final bool  // err is reported at once, unread bytes or not
-	told  bool  // the owner has been given err
+	err   error         // set once, after the last byte
+	ready chan struct{} // made by the first wait
 
+	hint    int32 // how much the last buffer held: the size to begin the next with
+	lent    bool  // the owner may hold a slice of b.buf
+	final   bool  // err is reported at once, unread bytes or not
+	told    bool  // the owner has been given err
 	waiting bool
-	ready   chan struct{} // made by the first wait
 }
 
 // behindBytes is how much an owner has to leave unread for the reader to let others run first.
@@ -42,7 +42,7 @@ func (in *ingress) deliver(s *Stream, p []byte) (woke, ok bool) {
 		return false, false
 	}
 	if in.b == nil {
-		in.b, in.r = getBlock(max(len(p), in.hint)), 0
+		in.b, in.r = getBlock(max(len(p), int(in.hint))), 0
 	}
 	if buf := in.b.buf; cap(buf)-len(buf) < len(p) {
 		in.makeRoom(len(p))
@@ -191,7 +191,7 @@ func (in *ingress) discard(s *Stream, n int) {
 		in.r += n
 		in.seen = max(in.seen-n, 0)
 		if empty = in.r == len(in.b.buf); empty { // an idle stream holds no buffer
-			in.lent, in.seen, in.hint = false, 0, min(len(in.b.buf), maxHint)
+			in.lent, in.seen, in.hint = false, 0, int32(min(len(in.b.buf), maxHint))
 			in.settle()
 			putBlock(in.b)
 			in.b, in.r = nil, 0

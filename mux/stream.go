@@ -32,9 +32,11 @@ const (
 
 // Stream is one end of one byte stream. At most one goroutine may send on it and at most one may receive.
 type Stream struct {
-	m      *Mux
-	number uint16
-	role   Role
+	m        *Mux
+	number   uint16
+	role     Role
+	armStart Start       // owned by the multiplexer's lock
+	armed    atomic.Bool // arm is set
 
 	in  ingress
 	out egress
@@ -43,9 +45,7 @@ type Stream struct {
 	queuedAt   uint64
 	nextQueued *Stream
 	arm        func()
-	armStart   Start
 
-	armed  atomic.Bool // arm is set
 	onData atomic.Pointer[func()]
 
 	bytesIn, bytesOut, sdusIn, sdusOut atomic.Uint64
