@@ -63,7 +63,9 @@ var (
 	ErrOrigin        = errors.New("block-fetch: the origin is no block")
 )
 
-// Range yields the blocks of one range, each as the pair [block tag, block] that chains are stored as, valid until the next one.
+// Range yields the blocks of one range, each as the pair [block tag, block] that chains are stored as, valid until the next one. The peer
+// sends as fast as the connection takes it, and what has arrived and was not taken may be [IngressLimit] bytes at most, beyond which the
+// connection ends: who may fall behind asks for ranges of less than that, taken together.
 func (c *Client) Range(ctx context.Context, from, to Point) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for b, err := range c.Ranges(ctx, func(yield func(Range) bool) { yield(Range{from, to}) }) {
@@ -114,8 +116,13 @@ func (c *Client) Ranges(ctx context.Context, ranges iter.Seq[Range]) iter.Seq2[B
 	}
 }
 
+var errFinished = errors.New("block-fetch: the client has been finished")
+
 // open sees to it that there is a session with nothing under way.
 func (c *Client) open(ctx context.Context) error {
+	if c.session == nil && c.opener == nil {
+		return errFinished
+	}
 	if c.session == nil {
 		s, err := c.opener.Open(NodeToNode(), mux.Initiator)
 		if err != nil {
