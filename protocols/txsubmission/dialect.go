@@ -12,7 +12,7 @@ const MaxTx = 65_540
 
 // dialect is how tx-submission says what it has in common with object diffusion.
 var dialect = diffusion.Dialect{
-	Window: Window, MaxItem: MaxTx, Sized: true,
+	Window: Window, MaxItem: MaxTx, Batch: 2 * MaxTx, Sized: true,
 	Init: AppendInit(nil), Done: AppendDone(nil), TagRequestIDs: TagRequestTxIDs, TagDone: TagDone,
 	AppendRequestIDs: AppendRequestTxIDs,
 	AppendReplyIDs: func(dst []byte, ids []diffusion.Announced) []byte {

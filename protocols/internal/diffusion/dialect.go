@@ -13,6 +13,7 @@ type Announced struct {
 type Dialect struct {
 	Window  int  // ids that may be announced and not acknowledged
 	MaxItem int  // bytes of the largest item that is offered or asked for
+	Batch   int  // bytes that one request for items asks for; one item more may exceed it
 	Sized   bool // sizes are announced, and hold within SizeTolerance
 
 	// AskerOpens: the side that asks sends Init, and may send Done when no answer is outstanding. Otherwise the owner does, Done

@@ -234,7 +234,7 @@ func (in *inbound) wanted(p *inPeer, room int, now time.Duration) (ids []string,
 		if p.requests >= in.limits.Requests || len(ids) == in.d.Window || in.count >= in.limits.Txs ||
 			p.bytes > 0 && p.bytes+e.size > in.limits.PeerBytes ||
 			in.bytes > 0 && in.bytes+e.size > in.limits.Bytes ||
-			total > 0 && total+e.size > 2*in.d.MaxItem {
+			total > 0 && total+e.size > in.d.Batch {
 			break
 		}
 		e.sent = true

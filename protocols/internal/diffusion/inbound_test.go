@@ -11,7 +11,7 @@ import (
 )
 
 // txs is tx-submission without its messages.
-var txs = &Dialect{Window: 10, MaxItem: 65_540, Sized: true}
+var txs = &Dialect{Window: 10, MaxItem: 65_540, Batch: 131_080, Sized: true}
 
 // world is a network of peers that own transactions and one core that asks them, in virtual time. The rules of the owners are
 // checked by an outbox of each.
@@ -373,8 +373,8 @@ func TestLeftOutTwiceAnnounced(t *testing.T) {
 
 // TestWindowOfVotes: the arithmetic holds with another window and without sizes.
 func TestWindowOfVotes(t *testing.T) {
-	d := &Dialect{Window: 50, MaxItem: 1000}
-	in := newInbound(d, Limits{IDs: 100})
+	d := &Dialect{Window: 50, MaxItem: 1000, Batch: 50_000}
+	in := newInbound(d, Limits{IDs: 100, PeerBytes: 50_000})
 	p := in.join()
 	r, _ := in.next(p, 0, 1<<20, 0)
 	require.Equal(t, request{kind: askIDs, blocking: true, req: 50}, r)
@@ -396,6 +396,6 @@ func TestWindowOfVotes(t *testing.T) {
 			require.NoError(t, err, "any size")
 		}
 	}
-	require.Positive(t, asked)
+	require.Equal(t, 50, asked)
 	require.LessOrEqual(t, p.bytes, in.limits.PeerBytes)
 }
