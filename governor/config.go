@@ -75,9 +75,9 @@ func (c Config) filled() Config {
 	return c
 }
 
-// Validate reports every problem of the configuration at once; targets as *TargetError.
+// Validate reports every problem of the configuration at once; targets as *TargetError, delays as *TimingError.
 func (c Config) Validate() error {
-	errs := []error{c.Targets.Validate(c.Limits)}
+	errs := []error{c.Targets.Validate(c.Limits), c.Timing.Validate()}
 	if c.Genesis {
 		errs = append(errs, c.SyncTargets.Validate(c.Limits))
 		if n := c.filled().MinBigLedgerPeers; n >= c.SyncTargets.ActiveBigLedger {

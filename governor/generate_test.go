@@ -192,7 +192,7 @@ func (m *mock) script(k knobs) {
 		for range r.IntN(10) {
 			stored = append(stored, StoredPeer{Peer: ip(r.IntN(k.Peers)), Shared: r.IntN(2) == 0, Fails: r.IntN(3)})
 		}
-		m.at(0, func() { m.feed(Restored{stored}) })
+		m.at(time.Millisecond, func() { m.feed(Restored{stored}) })
 	}
 }
 

@@ -32,7 +32,7 @@ func NormaliseLocalRoots(groups []LocalRootGroup) []LocalRootGroup {
 	for _, g := range groups {
 		var members []netip.AddrPort
 		for _, m := range g.Members {
-			if !taken[m] {
+			if m.IsValid() && !taken[m] {
 				taken[m] = true
 				members = append(members, m)
 			}

@@ -79,6 +79,20 @@ func newProperties() []property {
 		}
 		return nil
 	}, nil)
+	add("prop_governor_uses_ledger_peers", func(m *mock, s step, _ *oracle) error {
+		// While sensitive bootstrap peers only; else the ledger first, and public roots only when it is off or had nothing to say.
+		_, answer := s.event.(RootsAnswered)
+		for _, e := range s.effects {
+			if e.Kind != RequestRoots {
+				continue
+			}
+			sensitive := !m.core.cfg.Genesis && m.settings.UseBootstrap && m.ledger.TooOld
+			if sensitive != (e.Source == SourceBootstrap) || m.settings.UseLedger && e.Source == SourcePublic && !answer {
+				return fmt.Errorf("%v, sensitive %v, ledger %v", e, sensitive, m.settings.UseLedger)
+			}
+		}
+		return nil
+	}, nil)
 	add("prop_governor_only_bootstrap_peers_in_clean_state", func(_ *mock, s step, o *oracle) error {
 		if s.counts.sensitive && s.counts.onlyTrusted && len(o.untrusted()) > 0 {
 			return fmt.Errorf("a clean state knows %v", o.untrusted())
@@ -335,6 +349,46 @@ func (f fatalT) Fatal(a ...any)            { f.r.Fatal(a...) }
 func (f fatalT) Fatalf(s string, a ...any) { f.r.Fatalf(s, a...) }
 func (f fatalT) Logf(s string, a ...any)   { f.r.Logf(s, a...) }
 func (f fatalT) Helper()                   {}
+
+// TestPeerShare1hr is prop_governor_peershare_1hr: nobody is known who cannot be reached by asking, and within the hour the target is
+// met or everybody who can be reached is known.
+func TestPeerShare1hr(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		n := rapid.IntRange(2, 25).Draw(r, "peers")
+		target := rapid.IntRange(1, 30).Draw(r, "target")
+		cfg := Config{Targets: Targets{Roots: 1, Known: target, Established: target}, PeerSharing: true, NoChurn: true,
+			Seed: rapid.Uint64().Draw(r, "seed")}
+		m := newMock(t, cfg, cfg.Seed)
+		for i := range n {
+			m.add(&mockPeer{addr: ip(i), latency: time.Second, shares: true, answer: time.Duration(rapid.IntRange(0, 9).Draw(r, "answer")) * time.Second})
+		}
+		for _, p := range m.order {
+			for range rapid.IntRange(0, 4).Draw(r, "knows") {
+				p.knows = append(p.knows, ip(rapid.IntRange(0, n-1).Draw(r, "peer")))
+			}
+		}
+		m.sources[SourcePublic] = source{peers: []RootPeer{{Peer: ip(0)}}, ttl: time.Minute}
+		reachable, todo := set{ip(0): true}, []netip.AddrPort{ip(0)}
+		for len(todo) > 0 {
+			for _, a := range m.peers[todo[0]].knows {
+				if !reachable[a] {
+					reachable[a] = true
+					todo = append(todo, a)
+				}
+			}
+			todo = todo[1:]
+		}
+		m.start()
+		m.run(3 * time.Hour) // the first question comes after five minutes: one hop each
+		known := newOracle(m.core).known
+		if extra := known.minus(reachable); len(extra) > 0 {
+			r.Fatalf("%v are known and cannot be reached", extra)
+		}
+		if len(known) != min(target, len(reachable)) {
+			r.Fatalf("%d known, %d can be reached, target %d", len(known), len(reachable), target)
+		}
+	})
+}
 
 // TestTraceCoverage is prop_governor_trace_coverage and _events_coverage: over some runs everything that can be traced is, and enough
 // happens to be worth looking at.

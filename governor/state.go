@@ -84,9 +84,13 @@ type change struct {
 }
 
 // NewCore returns a core at time zero, which knows nobody. The ledger state is taken to be too old, bootstrap peers are off and
-// all targets are zero until the first Step (governor §1.2). It fails if the targets are out of order.
+// all targets are zero until the first Step (governor §1.2). It fails if the targets are out of order or a
+// delay is longer than a year.
 func NewCore(cfg Config) (*Core, error) {
 	cfg = cfg.filled()
+	if err := cfg.Timing.Validate(); err != nil {
+		return nil, err
+	}
 	for _, t := range []Targets{cfg.Targets, cfg.SyncTargets} {
 		if !t.sane() {
 			return nil, t.Validate(Limits{Known: t.Known + t.KnownBigLedger, Established: t.Established + t.EstablishedBigLedger,

@@ -1,6 +1,10 @@
 package governor
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
 // Timing holds every delay of the governor, in virtual time. Zero fields take the defaults of [DefaultTiming], which are the
 // reference's.
@@ -54,6 +58,32 @@ func (t Timing) Scaled(f float64) Timing {
 		*d = time.Duration(float64(*d) * f)
 	}
 	return t
+}
+
+// longest is the longest delay anybody may ask for: sums and multiples of it stay far from overflowing.
+const longest = 365 * 24 * time.Hour
+
+// TimingError is a delay that is too long.
+type TimingError struct {
+	Delay time.Duration
+}
+
+func (e *TimingError) Error() string {
+	return fmt.Sprintf("governor: a delay of %v in Timing is longer than %v", e.Delay, longest)
+}
+
+// Fault implements the convention for errors that cross a seam: delays are the host's own.
+func (e *TimingError) Fault() string { return "internal" }
+
+// Validate reports delays of more than a year, as *TimingError values joined.
+func (t Timing) Validate() error {
+	var errs []error
+	for _, d := range t.all() {
+		if *d > longest {
+			errs = append(errs, &TimingError{*d})
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (t Timing) filled() Timing {

@@ -1,6 +1,7 @@
 package governor
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -429,6 +430,9 @@ func TestTimingScales(t *testing.T) {
 	require.Equal(t, 500*time.Millisecond, s.Backoff)
 	require.Equal(t, 90*time.Second, s.ShareRetry)
 	require.Equal(t, s, s.filled())
+	_, err := NewCore(Config{Timing: Timing{Backoff: 10_000 * time.Hour}})
+	var te *TimingError
+	require.ErrorAs(t, err, &te)
 }
 
 // Decisions.
@@ -492,4 +496,39 @@ func TestDecisionsOfOneStepAreBounded(t *testing.T) {
 	}
 	require.Equal(t, Targets{Known: 5, Established: 5, Roots: 5}, c.targets)
 	require.True(t, c.roots[0].running)
+}
+
+// TestMetricNames: the names of governor §9.1, every one, and what is derived.
+func TestMetricNames(t *testing.T) {
+	names := Counters{KnownPeers: 10, EstablishedPeers: 6, ActivePeers: 2, EstablishedLocalRootPeers: 3, ActiveLocalRootPeers: 1,
+		KnownBigLedgerPeers: 5, EstablishedBigLedgerPeers: 4, ActiveBigLedgerPeers: 3,
+		Churn: map[string]ChurnCounters{"DecreasedActivePeers": {Duration: 1500 * time.Millisecond}}}.Names()
+	for name, want := range map[string]float64{"Cold": 4, "Warm": 4, "Hot": 2, "ColdBigLedgerPeers": 1, "WarmBigLedgerPeers": 1,
+		"HotBigLedgerPeers": 3, "WarmLocalRoots": 2, "HotLocalRoots": 1, "churnDecreasedActivePeers.duration": 1.5} {
+		require.Equal(t, want, names["peerSelection."+name], name)
+	}
+	for name := range strings.FieldsSeq(`RootPeers KnownPeers ColdPeersPromotions EstablishedPeers WarmPeersDemotions WarmPeersPromotions
+		ActivePeers ActivePeersDemotions KnownBigLedgerPeers ColdBigLedgerPeersPromotions EstablishedBigLedgerPeers WarmBigLedgerPeersDemotions
+		WarmBigLedgerPeersPromotions ActiveBigLedgerPeers ActiveBigLedgerPeersDemotions KnownLocalRootPeers EstablishedLocalRootPeers
+		WarmLocalRootPeersPromotions ActiveLocalRootPeers ActiveLocalRootPeersDemotions KnownNonRootPeers ColdNonRootPeersPromotions
+		EstablishedNonRootPeers WarmNonRootPeersDemotions WarmNonRootPeersPromotions ActiveNonRootPeers ActiveNonRootPeersDemotions
+		KnownBootstrapPeers ColdBootstrapPeersPromotions EstablishedBootstrapPeers WarmBootstrapPeersDemotions
+		WarmBootstrapPeersPromotions ActiveBootstrapPeers ActiveBootstrapPeersDemotions Cold Warm Hot ColdBigLedgerPeers WarmBigLedgerPeers
+		HotBigLedgerPeers WarmLocalRoots HotLocalRoots`) {
+		require.Contains(t, names, "peerSelection."+name)
+	}
+	require.Len(t, names, 42+1)
+}
+
+// TestSeverities are those of governor §9.2.
+func TestSeverities(t *testing.T) {
+	for name, want := range map[string]slog.Level{"LocalRootPeersChanged": slog.LevelInfo + 2, "TargetsChanged": slog.LevelInfo + 2,
+		"ChurnTimeout": slog.LevelInfo + 2, "UseBootstrapPeersChanged": slog.LevelInfo + 2, "DemoteLocalAsynchronous": slog.LevelWarn,
+		"BootstrapPeersFlagChangedWhilstInSensitiveState": slog.LevelWarn, "PublicRootsFailure": slog.LevelError,
+		"VerifyPeerSnapshot": slog.LevelError, "OutboundGovernorCriticalFailure": slog.LevelError,
+		"DemoteWarmFailed.CoolingToColdTimeout": slog.LevelError, "DemoteHotBigLedgerPeerFailed.CoolingToColdTimeout": slog.LevelError,
+		"PeerShareRequests": slog.LevelDebug, "PeerShareResults": slog.LevelDebug, "PromoteColdPeers": slog.LevelInfo,
+		"ChurnWait": slog.LevelInfo, "ForgetColdPeers": slog.LevelInfo} {
+		require.Equal(t, want, Trace{Name: name}.Severity(), name)
+	}
 }
