@@ -38,6 +38,8 @@ type Mux struct {
 	done    chan struct{} // closed once err is set and the bearer closed
 	closing chan struct{} // closed when Close begins
 	eof     chan struct{} // closed when the peer has closed its end
+	gone    chan struct{} // closed then, and when the connection has failed
+	goneBy  sync.Once
 	workers sync.WaitGroup
 
 	bytesIn, bytesOut atomic.Uint64
@@ -47,7 +49,7 @@ type Mux struct {
 func New(conn net.Conn, cfg Config) *Mux {
 	m := &Mux{
 		conn: conn, cfg: cfg.withDefaults(), epoch: processStart, sched: &rankedRoundRobin{},
-		done: make(chan struct{}), closing: make(chan struct{}), eof: make(chan struct{}),
+		done: make(chan struct{}), closing: make(chan struct{}), eof: make(chan struct{}), gone: make(chan struct{}),
 	}
 	m.writer = m.write
 	m.egressBlock = max(1<<16, HeaderSize+m.cfg.SDUSize)
@@ -114,6 +116,12 @@ func (m *Mux) Start() {
 
 // Done is closed when the connection has ended; all goroutines but those that Close waits for are gone soon after.
 func (m *Mux) Done() <-chan struct{} { return m.done }
+
+// Gone is closed when the peer has closed its end of the bearer, or the connection has ended: whoever has an answer to give, but
+// waits for something else first, need not wait any longer.
+func (m *Mux) Gone() <-chan struct{} { return m.gone }
+
+func (m *Mux) peerGone() { m.goneBy.Do(func() { close(m.gone) }) }
 
 // Err returns why the connection has ended, nil while it has not.
 func (m *Mux) Err() error {
@@ -201,6 +209,7 @@ func (m *Mux) release(err error) bool {
 	m.err = err
 	m.stopping = true
 	m.failed.Store(true)
+	m.peerGone()
 	all := *m.streams.Load()
 	m.mu.Unlock()
 	for _, s := range all {

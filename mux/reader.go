@@ -141,6 +141,7 @@ func (m *Mux) readEnded(err error, d *demux) {
 	switch {
 	case eof && m.discarding.Load():
 		close(m.eof) // Close waits for it
+		m.peerGone()
 		return
 	case m.discarding.Load(), errors.Is(err, net.ErrClosed):
 		m.fail(&Error{Kind: Stopped, Err: err})
@@ -161,6 +162,7 @@ func (m *Mux) readEnded(err error, d *demux) {
 		s.in.end(closed, false)
 	}
 	close(m.eof)
+	m.peerGone()
 	settled := make(chan struct{}, 1)
 	m.mu.Lock()
 	m.lingering = settled

@@ -83,8 +83,17 @@ func (s *Session) Outstanding() int {
 	return s.pipeline.n
 }
 
-// Done is closed when the connection has ended.
-func (s *Session) Done() <-chan struct{} { return s.stream.Mux().Done() }
+// Done is closed when the connection has ended or the peer has closed its end: who waits for something to tell the peer need not
+// wait any longer. [Session.EndError] says which.
+func (s *Session) Done() <-chan struct{} { return s.stream.Mux().Gone() }
+
+// EndError returns why Done is closed: the connection's error, or that the peer has closed it.
+func (s *Session) EndError() error {
+	if err := s.stream.Mux().Err(); err != nil {
+		return err
+	}
+	return &mux.Error{Kind: mux.BearerClosed}
+}
 
 // Send sends one whole message and moves to the state that it leads to. It blocks while the stream's egress limit is reached.
 func (s *Session) Send(ctx context.Context, msg []byte) error { return s.send(ctx, msg, false, true) }

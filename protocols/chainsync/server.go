@@ -2,7 +2,6 @@ package chainsync
 
 import (
 	"context"
-	"errors"
 
 	"github.com/hearthnet/hearth/mux"
 	"github.com/hearthnet/hearth/protocols"
@@ -104,8 +103,6 @@ func serve(ctx context.Context, s *protocols.Session, src Source) error {
 	}
 }
 
-var errSourceClosed = errors.New("chain-sync: connection ended while the client waited")
-
 // answer answers one RequestNext, waiting for the chain to change if need be. It returns buf, grown perhaps.
 func answer(ctx context.Context, s *protocols.Session, cur Cursor, buf []byte) ([]byte, error) {
 	for awaiting := false; ; awaiting = true {
@@ -131,7 +128,7 @@ func answer(ctx context.Context, s *protocols.Session, cur Cursor, buf []byte) (
 		case <-ctx.Done():
 			return buf, context.Cause(ctx)
 		case <-s.Done():
-			return buf, errSourceClosed
+			return buf, s.EndError()
 		}
 	}
 }

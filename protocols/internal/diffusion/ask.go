@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hearthnet/hearth/mux"
 	"github.com/hearthnet/hearth/protocols"
 )
 
@@ -266,7 +265,7 @@ func pause(ctx context.Context, s *protocols.Session, a, b, c <-chan struct{}, d
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-s.Done():
-		return mux.ErrStopped
+		return s.EndError()
 	}
 	return nil
 }

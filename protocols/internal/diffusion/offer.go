@@ -3,7 +3,6 @@ package diffusion
 import (
 	"context"
 
-	"github.com/hearthnet/hearth/mux"
 	"github.com/hearthnet/hearth/protocols"
 )
 
@@ -118,7 +117,7 @@ func (o *offering) ids(ctx context.Context, msg []byte) (done bool, err error) {
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		case <-o.s.Done():
-			return false, mux.ErrStopped
+			return false, o.s.EndError()
 		}
 	}
 }
