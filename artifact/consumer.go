@@ -83,6 +83,9 @@ type conSession struct {
 	backoff  time.Duration
 }
 
+// smoothed is a running mean and mean deviation.
+type smoothed struct{ mean, dev time.Duration }
+
 type queuedDisp struct {
 	disposition
 	counts bool // its place in the window is still counted here
@@ -114,7 +117,11 @@ type Consumer struct {
 	queue  [][classes]list[*download] // per kind: waiting for the validator
 	parked []list[*download]
 	late   []int // per kind
-	orphan list[*download]
+	// lag is by how much a push comes after the first offer, per kind, smoothed; unpushed remembers when what was fetched
+	// for want of a push was offered first.
+	lag      []smoothed
+	unpushed *simplelru.LRU[ID, time.Duration]
+	orphan   list[*download]
 	// has reports whether an artifact is validated here, whole.
 	has func(ID) bool
 	// offered tells the provider side that a peer holds id complete.
@@ -129,6 +136,8 @@ func newConsumer(e *env, epoch [8]byte) *Consumer {
 	c.queue = make([][classes]list[*download], len(e.kinds.cfg))
 	c.parked = make([]list[*download], len(e.kinds.cfg))
 	c.late = make([]int, len(e.kinds.cfg))
+	c.lag = make([]smoothed, len(e.kinds.cfg))
+	c.unpushed, _ = simplelru.NewLRU[ID, time.Duration](256, nil)
 	return c
 }
 

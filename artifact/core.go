@@ -253,6 +253,7 @@ func (c *Core) fire(t *timer) {
 		if t.d.state == downGrace {
 			t.d.state = downWant
 			c.con.countLate(t.d)
+			c.con.unpushed.Add(t.d.id, t.d.since)
 			c.sched.again(t.d)
 		}
 	case timerDispose:

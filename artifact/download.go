@@ -18,7 +18,7 @@ func (c *Consumer) attach(o *offer, body []byte) {
 		c.downs[o.id] = d
 		if body == nil && c.expectsPush(o) {
 			d.state, d.lazy = downGrace, o.p
-			c.timers.set(&d.grace, c.now+c.graceTime())
+			c.timers.set(&d.grace, c.now+c.graceTime(o.kind))
 		} else if body == nil && o.size <= pushThreshold && o.class != Urgent && c.kinds.cfg[o.kind].Push == Tree {
 			d.lazy = o.p
 			c.countLate(d)
@@ -63,8 +63,9 @@ func (c *Consumer) expectsPush(o *offer) bool {
 	return o.size <= pushThreshold && o.class != Urgent && c.kinds.cfg[o.kind].Push == Tree && c.eagerLinks(o.kind) > 0
 }
 
-// graceTime is 2.5 × the median smoothed round trip, within 2 and 100 ms.
-func (c *Consumer) graceTime() time.Duration {
+// graceTime is 2.5 × the median smoothed round trip, within 2 and 100 ms. Under load pushes come later than round trips tell, and
+// to fetch what is on its way already costs a copy: it is at least the lag that pushes have had lately, plus four deviations.
+func (c *Consumer) graceTime(kind int) time.Duration {
 	var rtts []time.Duration
 	for _, p := range c.peers {
 		if r := p.net.srtt(p); r > 0 {
@@ -75,7 +76,15 @@ func (c *Consumer) graceTime() time.Duration {
 		return graceMax
 	}
 	slices.Sort(rtts)
-	return min(max(rtts[len(rtts)/2]*5/2, graceMin), graceMax)
+	return min(max(rtts[len(rtts)/2]*5/2, c.lag[kind].mean+4*c.lag[kind].dev, graceMin), graceMax)
+}
+
+// pushLag takes note of a push that came after the first offer, at since.
+func (c *Consumer) pushLag(kind int, since time.Duration) {
+	l := &c.lag[kind]
+	off := min(c.now-since, graceMax) - l.mean
+	l.mean += off / 8
+	l.dev += (max(off, -off) - l.dev) / 8
 }
 
 // countLate counts a body that a lazy peer offered and no eager one pushed; at 8 the link to the first offerer turns eager.
@@ -104,6 +113,13 @@ func (c *Consumer) countPush(o *offer, dup bool) {
 		return
 	}
 	l := &o.p.link
+	if d := c.downs[o.id]; d != nil && d.lazy != nil {
+		c.pushLag(o.kind, d.since)
+	} else if since, ok := c.unpushed.Peek(o.id); ok {
+		c.unpushed.Remove(o.id)
+		c.pushLag(o.kind, since)
+		return // not a second push, but a push that was not waited for
+	}
 	if dup {
 		l.dup[o.kind]++
 		// Said again if the peer still pushes on a link that is lazy for us.

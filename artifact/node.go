@@ -141,6 +141,9 @@ func (n *Node) Close() error {
 	return nil
 }
 
+// Config returns what the node was made with, defaults filled in.
+func (n *Node) Config() Config { return n.core.cfg }
+
 // Counters returns a snapshot of the core's counters.
 func (n *Node) Counters() (c Counters) {
 	n.do(func(core *Core, _ time.Duration) { c = core.Counters() })
@@ -500,7 +503,7 @@ func (a *attached) receive(ctx context.Context, s Stream, link Link) {
 	for {
 		b, err := link.Recv(ctx)
 		if err != nil {
-			a.lost(s, err)
+			a.lost(s, link, err)
 			return
 		}
 		m, err := d.decode(s, b, bouncer, plan)
@@ -514,10 +517,24 @@ func (a *attached) receive(ctx context.Context, s Stream, link Link) {
 	}
 }
 
-// lost is a link that ended: the peer's, or one bulk bearer's.
-func (a *attached) lost(s Stream, err error) {
+// lost is a link that ended: the peer's, or one bulk bearer's. An error whose Fault is "adversarial" is the peer's violation.
+func (a *attached) lost(s Stream, link Link, err error) {
+	var f interface{ Fault() string }
+	if errors.As(err, &f) && f.Fault() == "adversarial" {
+		a.n.do(func(c *Core, now time.Duration) {
+			if c.byID[a.p.ID] == a.p {
+				c.malformed(now, a.p, err)
+			}
+		})
+	}
 	if s < bearerOut {
 		a.end(err)
+		return
+	}
+	a.n.mu.Lock()
+	replaced := a.senders[s] == nil || a.senders[s].link != link
+	a.n.mu.Unlock()
+	if replaced { // by a bearer that joined under the same index
 		return
 	}
 	i := int(s - bearerOut)

@@ -64,7 +64,7 @@ func (x *sender) run() {
 			continue
 		}
 		if err := x.link.Send(x.ctx, out.Rank, x.message(&out)); err != nil {
-			x.a.lost(x.s, err)
+			x.a.lost(x.s, x.link, err)
 			x.state.Store(senderIdle)
 			return
 		}
