@@ -83,7 +83,13 @@ func (e *Error) Fault() string {
 		return "adversarial"
 	case ReadTimeout, WriteTimeout, BearerFailed:
 		return "network"
-	case BearerClosed, Stopped, OverBudget: // no rule was broken
+	case Stopped: // by what whoever called Abort found
+		var cause interface{ Fault() string }
+		if errors.As(e.Err, &cause) {
+			return cause.Fault()
+		}
+		return "benign"
+	case BearerClosed, OverBudget: // no rule was broken
 		return "benign"
 	}
 	return "internal"
