@@ -85,10 +85,10 @@ func (e *Error) Fault() string {
 		return "network"
 	case Stopped: // by what whoever called Abort found
 		var cause interface{ Fault() string }
-		if errors.As(e.Err, &cause) {
+		if _, ours := e.Err.(*Error); !ours && errors.As(e.Err, &cause) {
 			return cause.Fault()
 		}
-		return "benign"
+		return "benign" // or by Close, which does not mind how the bearer took it
 	case BearerClosed, OverBudget: // no rule was broken
 		return "benign"
 	}
