@@ -34,7 +34,7 @@ const (
 
 func dialect(window, largest int) *diffusion.Dialect {
 	return &diffusion.Dialect{
-		Window: window, MaxItem: largest, AskerOpens: true,
+		Window: window, MaxItem: largest, Batch: window * largest, AskerOpens: true,
 		Init: AppendInit(nil), Done: AppendDone(nil), TagRequestIDs: TagRequestIDs, TagDone: TagDone,
 		AppendRequestIDs: AppendRequestIDs,
 		AppendReplyIDs: func(dst []byte, ids []diffusion.Announced) []byte {
@@ -151,7 +151,9 @@ func (k Kind) NewInbound(sink Sink, l Limits) *Inbound {
 	if l.IDs <= 0 {
 		l.IDs = k.dialect.Window
 	}
-	return &Inbound{k, diffusion.NewAsker(k.dialect, sink, diffusion.Limits{IDs: l.IDs, Requests: l.Requests, Copies: l.Copies, Hedge: l.Hedge})}
+	return &Inbound{k, diffusion.NewAsker(k.dialect, sink, diffusion.Limits{
+		IDs: l.IDs, Requests: l.Requests, PeerBytes: k.dialect.Window * k.dialect.MaxItem, Copies: l.Copies, Hedge: l.Hedge,
+	})}
 }
 
 // Initiator returns the mini-protocol that asks a peer, until its owner tells it to terminate: Done is said as soon as nothing is

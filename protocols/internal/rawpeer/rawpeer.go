@@ -177,4 +177,6 @@ func Alive(t testing.TB, c *connmgr.Conn) {
 }
 
 // Closed reports whether an error is of a connection that this end has closed.
-func Closed(err error) bool { return errors.Is(err, mux.ErrStopped) || errors.Is(err, context.Canceled) }
+func Closed(err error) bool {
+	return errors.Is(err, mux.ErrStopped) || errors.Is(err, context.Canceled)
+}
