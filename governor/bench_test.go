@@ -68,6 +68,12 @@ func BenchmarkStep(b *testing.B) {
 				steps++
 				orders = append(orders, c.Step(ev, now).Effects...)
 			}
+			// Half of the peers wait for their time, so that the heap is as deep as it gets; one comes due in two rounds.
+			for i := 0; i < n/2; i++ {
+				if p := c.find(wide(i)); p.place == coldReady {
+					c.move(p, coldWait, now+time.Duration(c.rnd.Int64N(int64(n)))*time.Second)
+				}
+			}
 			victim := func() netip.AddrPort { return c.at(c.buckets[classLedger][hot].ids[0]).addr }
 			b.ReportAllocs()
 			b.ResetTimer()

@@ -171,9 +171,10 @@ const (
 	LocalRootsOnly
 )
 
-// Association is LocalRootsOnly when ledger peers, peer sharing and bootstrap peers are off.
+// Association is LocalRootsOnly when ledger peers, peer sharing and bootstrap peers are off; Genesis mode has no bootstrap peers.
 func (c *Core) Association() Association {
-	if !c.settings.UseLedger && !c.cfg.PeerSharing && (!c.settings.UseBootstrap || c.settings.BootstrapEmpty) {
+	bootstrap := !c.cfg.Genesis && c.settings.UseBootstrap && !c.settings.BootstrapEmpty
+	if !c.settings.UseLedger && !c.cfg.PeerSharing && !bootstrap {
 		return LocalRootsOnly
 	}
 	return Unrestricted

@@ -78,6 +78,23 @@ func (c *Core) Explain(a netip.AddrPort) Explanation {
 	return e
 }
 
+// Targets are those in force, which churn moves below the configured ones and back.
+func (c *Core) Targets() Targets { return c.targets }
+
+// Visit shows every established peer and its temperature until visit returns false, in an order that is a function of the
+// history alone. A simulator follows connections with it.
+func (c *Core) Visit(visit func(peer netip.AddrPort, t Temperature) bool) {
+	for pl := warmReady; pl < places; pl++ {
+		for cl := range c.buckets {
+			for _, id := range c.buckets[cl][pl].ids {
+				if !visit(c.at(id).addr, pl.temperature()) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Peers explains at most limit peers, established ones first, then the order of learning; limit ≤ 0 is all. Its cost is linear in the
 // known peers.
 func (c *Core) Peers(limit int) []Explanation {

@@ -287,7 +287,7 @@ func (g *Governor) Counters() Counters {
 func (g *Governor) Targets() Targets {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.core.targets
+	return g.core.Targets()
 }
 
 // SetTargets replaces the configured targets. It fails, and the old ones stay, if they break the order or a limit.

@@ -73,7 +73,7 @@ func newProperties() []property {
 		return nil
 	}, nil)
 	add("prop_governor_association_mode", func(m *mock, s step, _ *oracle) error {
-		local := !m.core.settings.UseLedger && !m.core.cfg.PeerSharing && !m.core.settings.UseBootstrap
+		local := !m.settings.UseLedger && !m.core.cfg.PeerSharing && (m.core.cfg.Genesis || !m.settings.UseBootstrap)
 		if got := m.core.Association() == LocalRootsOnly; got != local {
 			return fmt.Errorf("local roots only: %v, want %v", got, local)
 		}

@@ -35,12 +35,14 @@ type StoredPeer struct {
 
 // Stored selects what is worth keeping: peers that are not configured and not big ledger peers, those we were
 // connected to first, then those with fewer failures; at most 4,096, at most 32 with one prefix and one source. Its cost is linear in the
-// known peers.
+// known peers; of those that were never connected to at most some 32,768, spread evenly, are looked at.
 func (c *Core) Stored() []StoredPeer {
 	var list []*peer
+	stride := 1 + len(c.pos)/(8*maxStored)
 	for id := range c.pos {
 		p := c.at(uint32(id))
-		if p.addr.IsValid() && (p.class == classPlain || p.class == classLedger) && !p.has(condemned) && !c.bans.has(p.addr, c.now) {
+		if p.addr.IsValid() && (p.class == classPlain || p.class == classLedger) && (p.has(everConnected) || id%stride == 0) &&
+			!p.has(condemned) && !c.bans.has(p.addr, c.now) {
 			list = append(list, p)
 		}
 	}
