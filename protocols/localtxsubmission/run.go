@@ -3,8 +3,10 @@ package localtxsubmission
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/hearthnet/hearth/internal/cbor"
 	"github.com/hearthnet/hearth/mux"
 	"github.com/hearthnet/hearth/protocols"
 )
@@ -24,7 +26,7 @@ func define() *protocols.MiniProtocol {
 }
 
 // Acceptor takes transactions from local clients. Submit gets a transaction in its envelope [era index, #24(bytes)], valid until it
-// returns. A [*Rejection] is sent to the client with its reason; any other error ends the connection.
+// returns. An error that is or wraps a [*Rejection] is sent to the client with its reason; any other ends the connection.
 type Acceptor interface {
 	Submit(ctx context.Context, tx []byte) error
 }
@@ -56,9 +58,12 @@ func Responder(a Acceptor) *protocols.MiniProtocol {
 			}
 			buf = AppendAcceptTx(buf[:0])
 			if err := a.Submit(ctx, tx); err != nil {
-				rejected, ok := err.(*Rejection)
-				if !ok {
+				var rejected *Rejection
+				if !errors.As(err, &rejected) {
 					return err
+				}
+				if bad := cbor.Wellformed(rejected.Reason); bad != nil {
+					return fmt.Errorf("local-tx-submission: a reason that is no CBOR item: %w", bad)
 				}
 				buf = AppendRejectTx(buf[:0], rejected.Reason)
 			}
