@@ -135,15 +135,13 @@ func (s *Scheduler) speed(p *peer, r *request, it *item) {
 		return
 	}
 	// Its own elders on the lane are no queue of the network, as long as they came as fast as this peer ever was.
-	if elders := r.l.total - r.mark - int64(it.n); elders > 0 && n.best > 0 {
+	elders := r.l.total - r.mark - int64(it.n)
+	if elders > 0 && n.best > 0 {
 		took = max(0, took-time.Duration(float64(elders)/max(n.best, n.bestB)*float64(time.Second)))
 	}
-	if n.samples < 4 {
-		took = max(took, n.least) // not known well enough yet
-	}
-	more := n.chunkTime(s.now, took)
+	more := n.chunkTime(s.now, took, elders == 0)
 	// One throttled peer among fast ones says nothing about our own link.
-	if more > 50*time.Millisecond && n.rate*4 >= s.fastest() {
+	if more > delaySignal && n.rate*4 >= s.fastest() {
 		s.slowStart = false
 		if s.now-s.shrunk >= max(n.srtt(p), 10*time.Millisecond) {
 			s.shrunk = s.now

@@ -106,10 +106,13 @@ const (
 	tailDelay      = 100 * time.Millisecond
 	disposeDelay   = 5 * time.Millisecond
 	mainBulkBytes  = 128 << 10
-	perArtifact    = 10 // chunks of one artifact in flight from one peer
-	banFor         = time.Hour
-	banScore       = -100
-	scoreEntries   = 4096
+	// delaySignal is the queueing at which the node-wide window shrinks. It is less than the 50 ms of artifact §6.5, for the
+	// queue still grows for a round trip after the signal, and 50 ms are what it may come to (artifact §9).
+	delaySignal  = 30 * time.Millisecond
+	perArtifact  = 10 // chunks of one artifact in flight from one peer
+	banFor       = time.Hour
+	banScore     = -100
+	scoreEntries = 4096
 )
 
 func (c *Config) withDefaults() Config {

@@ -97,6 +97,9 @@ type simNode struct {
 	conns   map[int]*simConn // by other node
 	wakeAt  time.Duration
 	steps   int
+	inRate  float64 // bytes/s of an access link that all connections of the node share towards it, 0: unlimited
+	inFree  time.Duration
+	inBytes int64
 	about   PeerID // peer of the present step
 	// adversary hooks
 	evil bool
@@ -648,6 +651,19 @@ func (p *simPipe) deliver(st Stream, msg []byte, at time.Duration) {
 	}
 	at = max(at, p.last)
 	p.last = at
+	if r := p.to.inRate; r > 0 { // one queue in front of the shared link, first in first out
+		s.at(at, func() {
+			p.to.inFree = max(p.to.inFree, s.now) + time.Duration(float64(len(msg)+8)/r*1e9)
+			p.to.inBytes += int64(len(msg))
+			p.arrive(st, msg, p.to.inFree, e)
+		})
+		return
+	}
+	p.arrive(st, msg, at, e)
+}
+
+func (p *simPipe) arrive(st Stream, msg []byte, at time.Duration, e int) {
+	s := p.c.net
 	s.at(at, func() {
 		if !p.c.up || p.c.epoch != e || p.c.silent || p.dead {
 			return

@@ -167,15 +167,26 @@ func (n *supplier) measure(now time.Duration, l *lane, bytes int, sent time.Dura
 	l.busy = l.bytes > 0
 }
 
-// chunkTime notes how long a chunk took and returns how much longer than the least that was.
-func (n *supplier) chunkTime(now, t time.Duration) time.Duration {
+// chunkTime returns by how much a chunk took longer than the least that was. Only one that had the lane for itself can set the
+// least: what the others took is an estimate.
+func (n *supplier) chunkTime(now, t time.Duration, alone bool) time.Duration {
+	if !alone {
+		if n.leastAt == 0 {
+			return 0
+		}
+		return t - n.smallest()
+	}
 	if n.leastAt == 0 || now-n.leastAt > 10*time.Minute {
 		n.leastB, n.least, n.leastAt = n.least, t, max(now, 1)
 		n.bestB, n.best = n.best, n.rate
 	}
 	n.least = min(n.least, t)
+	return t - n.smallest()
+}
+
+func (n *supplier) smallest() time.Duration {
 	if n.leastB > 0 {
-		return t - min(n.least, n.leastB)
+		return min(n.least, n.leastB)
 	}
-	return t - n.least
+	return n.least
 }
