@@ -56,7 +56,7 @@ func keepAliveChecks() []check {
 			if err := l.beat(4); err != nil {
 				return "", setup(err)
 			}
-			took, how, err := l.endsWithin(95*time.Second, 105*time.Second)
+			took, how, err := l.endsWithin(90*time.Second, 110*time.Second)
 			return fmt.Sprintf("%s after %.1f s", how, took.Seconds()), err
 		})},
 	}

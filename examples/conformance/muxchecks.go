@@ -150,7 +150,7 @@ func twoInOne(ctx context.Context, n *node) (string, error) {
 	defer l.close()
 	l.send(chainsync.Number, unhex("81008100"))
 	for i := range 2 {
-		if _, err := l.next(); err != nil {
+		if _, err := l.update(chainsync.StateCanAwait); err != nil {
 			return "", fmt.Errorf("answer %d: %w", i+1, err)
 		}
 	}
