@@ -54,49 +54,96 @@ const (
 type rule struct {
 	name Decision
 	text string
-	doc  string // the guard and the amount, in one line; Explain shows it
+	doc  string // the guard, and what is done for how many
 	try  func(*Core) verdict
 
-	// inSensitive: whether the rule also runs in sensitive state (TooOld with bootstrap peers on).
+	// inSensitive: whether the rule also runs in sensitive state: too old, with bootstrap peers on (governor §7).
 	inSensitive bool
 }
 
-// rules is the governor: the ordered list of governor §3.2. Targets precede local roots, because the targets of the start are
-// zero and local roots are clamped to the known target. Churn and restored peers are [OURS]: churn stands before what it writes,
-// and a peer we once had is taken before a stranger.
+// rules is the governor: the ordered list of governor §3.2, numbered as there. Targets precede local roots, because the targets of
+// the start are zero and local roots are clamped to the known target. Churn and restored peers are [OURS]: churn stands before
+// what it writes, and a peer we once had is taken before a stranger. What is in progress always counts, so that rules asked
+// again never order twice. "known", "established" and "active" leave big ledger peers out and take local roots in (governor §1.3).
 //
 // It is filled by init, for the rules' own functions speak of it.
 var rules []rule
 
 func init() {
 	rules = []rule{
-		{BootstrapFlagChanged, "bootstrap-flag-changed", "use-bootstrap-peers differs from what we work with (Praos)", (*Core).bootstrapFlag, true},
-		{LedgerStateChanged, "ledger-state-changed", "the ledger state judgement differs from what we work with", (*Core).ledgerState, true},
-		{Quiesced, "quiesced", "sensitive, and nothing but trusted peers is left", (*Core).quiesce, true},
-		{WentByThemselves, "asynchronous-demotion", "a connection changed without being told", (*Core).wentByThemselves, true},
-		{OrderFinished, "order-finished", "the first result of an order", (*Core).orderFinished, true},
-		{SnapshotReplaced, "snapshot-replaced", "the point of the peer snapshot differs", (*Core).snapshotReplaced, true},
-		{Churn, "churn", "a step of churn is satisfied or timed out", (*Core).churn, true},
-		{TargetsChanged, "targets-changed", "targets differ, are sane, and we are not draining", (*Core).targetsChanged, true},
-		{LocalRootsChanged, "local-roots-changed", "local roots, normalised and clamped, differ, and we are not draining", (*Core).localRootsChanged, true},
-		{BigLedgerKnownBelow, "big-ledger-known-below", "known big ledger peers < target, no request running, retry time passed", (*Core).bigLedgerBelow, false},
-		{BigLedgerKnownAbove, "big-ledger-known-above", "known big ledger peers > target, some cold", (*Core).bigLedgerAbove, true},
-		{RootsBelow, "roots-below", "root peers < target, no request running, retry time passed", (*Core).rootsBelow, true},
-		{RestorePeers, "restore-peers", "known < target and the peer store offers some", (*Core).restorePeers, false},
-		{KnownBelowInbound, "known-below-inbound", "known < target, nobody asked, retry time passed, the coin says so or nobody can be asked", (*Core).lightSharing, false},
-		{KnownBelowSharing, "known-below-sharing", "known < target, fewer than 2 requests running, somebody to ask", (*Core).peerSharing, false},
-		{KnownAbove, "known-above", "known > target, some cold", (*Core).knownAbove, true},
-		{EstablishedBelowBigLedger, "established-below-big-ledger", "target − established − connecting > 0 and some available", (*Core).establishedBelowBig, false},
-		{EstablishedBelowLocal, "established-below-local", "a group has fewer established than its warm valency", (*Core).establishedBelowLocal, true},
-		{EstablishedBelow, "established-below", "target − established − connecting > 0 and some available", (*Core).establishedBelow, true},
-		{EstablishedAboveBigLedger, "established-above-big-ledger", "established > target, some warm", (*Core).establishedAboveBig, true},
-		{EstablishedAbove, "established-above", "established > target, some warm that are no local roots", (*Core).establishedAbove, true},
-		{ActiveBelowBigLedger, "active-below-big-ledger", "active + activating < target", (*Core).activeBelowBig, false},
-		{ActiveBelowLocal, "active-below-local", "a group has fewer hot than its hot valency", (*Core).activeBelowLocal, true},
-		{ActiveBelow, "active-below", "active + activating < target", (*Core).activeBelow, true},
-		{ActiveAboveBigLedger, "active-above-big-ledger", "active − deactivating > target", (*Core).activeAboveBig, true},
-		{ActiveAboveLocal, "active-above-local", "a group has more hot than its hot valency", (*Core).activeAboveLocal, true},
-		{ActiveAbove, "active-above", "active − deactivating > target", (*Core).activeAbove, true},
+		// 1.
+		{name: BootstrapFlagChanged, text: "bootstrap-flag-changed", try: (*Core).bootstrapFlag, inSensitive: true,
+			doc: "use-bootstrap-peers differs (Praos): forget cold bootstrap peers, take the ledger for young enough"},
+		// 2.
+		{name: LedgerStateChanged, text: "ledger-state-changed", try: (*Core).ledgerState, inSensitive: true,
+			doc: "the judgement differs: Praos with bootstrap peers drops everything when too old, Genesis swaps its targets"},
+		// 3.
+		{name: Quiesced, text: "quiesced", try: (*Core).quiesce, inSensitive: true,
+			doc: "too old with bootstrap peers, and none but trusted peers known, nothing under way: a clean state"},
+		// 4.
+		{name: WentByThemselves, text: "asynchronous-demotion", try: (*Core).wentByThemselves, inSensitive: true,
+			doc: "a connection went warm, cooling or cold without being told: follow it, with the delay it asks for"},
+		// 5.
+		{name: OrderFinished, text: "order-finished", try: (*Core).orderFinished, inSensitive: true,
+			doc: "an order has a result: apply the first one to the state as it is now"},
+		// 6.
+		{name: SnapshotReplaced, text: "snapshot-replaced", try: (*Core).snapshotReplaced, inSensitive: true,
+			doc: "the point of the peer snapshot differs: have the ledger state worked off again"},
+		// [OURS] Writes what 7 reads.
+		{name: Churn, text: "churn", try: (*Core).churn, inSensitive: true,
+			doc: "the step of churn is satisfied or timed out: write the target of the next"},
+		// 7.
+		{name: TargetsChanged, text: "targets-changed", try: (*Core).targetsChanged, inSensitive: true,
+			doc: "targets differ, not draining: they are in force"},
+		// 8.
+		{name: LocalRootsChanged, text: "local-roots-changed", try: (*Core).localRootsChanged, inSensitive: true,
+			doc: "local roots, normalised and clamped, differ, not draining: they are in force; removed hot ones to warm"},
+		// 9.
+		{name: BigLedgerKnownBelow, text: "big-ledger-known-below", try: (*Core).bigLedgerBelow,
+			doc: "target − known > 0, no request running, retry time passed: ask for so many"},
+		// 10.
+		{name: BigLedgerKnownAbove, text: "big-ledger-known-above", try: (*Core).bigLedgerAbove, inSensitive: true,
+			doc: "known > target and some cold: forget the excess"},
+		// 11.
+		{name: RootsBelow, text: "roots-below", try: (*Core).rootsBelow, inSensitive: true,
+			doc: "target − roots > 0 (big ledger peers count), no request running, retry time passed: ask for so many"},
+		// [OURS] Before 12.
+		{name: RestorePeers, text: "restore-peers", try: (*Core).restorePeers,
+			doc: "target − known > 0 and the peer store offers some: take so many"},
+		// 12.
+		{name: KnownBelowInbound, text: "known-below-inbound", try: (*Core).lightSharing,
+			doc: "known < target, no share request running, retry time passed, the coin says so or nobody can be asked: learn ≤ 10 inbound peers"},
+		{name: KnownBelowSharing, text: "known-below-sharing", try: (*Core).peerSharing,
+			doc: "known < target, fewer than 2 requests running, somebody to ask: ask 2 − running"},
+		// 13.
+		{name: KnownAbove, text: "known-above", try: (*Core).knownAbove, inSensitive: true,
+			doc: "known > target and some cold: forget the excess; roots only while there are more than their target"},
+		// 14.
+		{name: EstablishedBelowBigLedger, text: "established-below-big-ledger", try: (*Core).establishedBelowBig,
+			doc: "target − established − connecting > 0 and some available: connect so many"},
+		{name: EstablishedBelowLocal, text: "established-below-local", try: (*Core).establishedBelowLocal, inSensitive: true,
+			doc: "a group has fewer established and connecting than its warm valency, some available: connect the difference"},
+		{name: EstablishedBelow, text: "established-below", try: (*Core).establishedBelow, inSensitive: true,
+			doc: "target − established − connecting > 0 and some available: connect so many"},
+		// 15.
+		{name: EstablishedAboveBigLedger, text: "established-above-big-ledger", try: (*Core).establishedAboveBig, inSensitive: true,
+			doc: "established > target and some warm: close min(excess, warm) − in progress"},
+		{name: EstablishedAbove, text: "established-above", try: (*Core).establishedAbove, inSensitive: true,
+			doc: "established > target and some warm, no local roots: close min(excess, warm) − in progress"},
+		// 16.
+		{name: ActiveBelowBigLedger, text: "active-below-big-ledger", try: (*Core).activeBelowBig,
+			doc: "target − active − activating > 0 and some warm and ready: activate so many"},
+		{name: ActiveBelowLocal, text: "active-below-local", try: (*Core).activeBelowLocal, inSensitive: true,
+			doc: "a group has fewer hot and activating than its hot valency, some warm and ready: activate the difference"},
+		{name: ActiveBelow, text: "active-below", try: (*Core).activeBelow, inSensitive: true,
+			doc: "target − active − activating > 0 and some warm and ready: activate so many"},
+		// 17.
+		{name: ActiveAboveBigLedger, text: "active-above-big-ledger", try: (*Core).activeAboveBig, inSensitive: true,
+			doc: "active − target − deactivating > 0: deactivate so many"},
+		{name: ActiveAboveLocal, text: "active-above-local", try: (*Core).activeAboveLocal, inSensitive: true,
+			doc: "a group has more hot than its hot valency: deactivate the difference − all deactivating"},
+		{name: ActiveAbove, text: "active-above", try: (*Core).activeAbove, inSensitive: true,
+			doc: "active − target − deactivating > 0, no local roots: deactivate so many"},
 	}
 }
 
@@ -107,7 +154,7 @@ func (d Decision) String() string {
 	return "none"
 }
 
-// Decisions lists the rules in the order in which they are asked, with the guard of each.
+// Decisions lists the rules in the order in which they are asked, with the guard and the amount of each.
 func Decisions() []DecisionDoc {
 	docs := make([]DecisionDoc, len(rules))
 	for i, r := range rules {
@@ -116,10 +163,10 @@ func Decisions() []DecisionDoc {
 	return docs
 }
 
-// DecisionDoc describes one rule.
+// DecisionDoc describes one rule. Rule is the guard, a colon, and what is done for how many.
 type DecisionDoc struct {
-	Decision    Decision
-	Name, Guard string
+	Decision   Decision
+	Name, Rule string
 }
 
 // decide walks the list once and takes the first decision that is ready. Otherwise it leaves in c.out.Wake the earliest time a

@@ -42,10 +42,10 @@ func ExampleCore() {
 // The decisions are data.
 func ExampleDecisions() {
 	for _, d := range governor.Decisions()[16:19] {
-		fmt.Printf("%s: %s\n", d.Name, d.Guard)
+		fmt.Printf("%s: %s\n", d.Name, d.Rule)
 	}
 	// Output:
-	// established-below-big-ledger: target − established − connecting > 0 and some available
-	// established-below-local: a group has fewer established than its warm valency
-	// established-below: target − established − connecting > 0 and some available
+	// established-below-big-ledger: target − established − connecting > 0 and some available: connect so many
+	// established-below-local: a group has fewer established and connecting than its warm valency, some available: connect the difference
+	// established-below: target − established − connecting > 0 and some available: connect so many
 }

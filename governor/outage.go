@@ -11,6 +11,9 @@ import (
 // for since the last sign of life is taken back, nobody is blamed or forgotten any more, and everybody is tried again at
 // short intervals until one answers.
 //
+// An outage that lasts longer than an hour may be a list of peers that are all dead: then they are blamed again, so that others
+// are asked for, until the next sign of life.
+//
 // Public and private addresses are judged apart: a relay in the next rack that still answers proves nothing about the Internet.
 
 // maxSuspects bounds the failures remembered since the last sign of life; further ones are blamed at once.
@@ -18,6 +21,7 @@ const maxSuspects = 1024
 
 type outage struct {
 	on       bool
+	spent    bool // it lasted too long: failures count until the next sign of life
 	since    time.Duration
 	live     int       // connections of this scope, cooling ones excepted
 	suspects []suspect // one for each peer
@@ -46,6 +50,13 @@ func (c *Core) outageFailure(p *peer) (time.Duration, bool) {
 		return 0, false
 	}
 	o := &c.outage[scopeOf(p.addr)]
+	if o.on && c.now-o.since > c.cfg.Timing.OutageMost {
+		o.on, o.spent = false, true
+		c.tell("OutageEnded", "it lasted too long: peers are blamed again").Delay = c.now - o.since
+	}
+	if o.spent {
+		return 0, false
+	}
 	if o.on {
 		return c.cfg.Timing.OutageRetry + c.fuzz(c.cfg.Timing.BackoffFuzz), true
 	}
@@ -65,7 +76,7 @@ func (c *Core) suspected(p *peer) bool {
 // outageCheck looks whether an outage has begun.
 func (c *Core) outageCheck(scope int) {
 	o := &c.outage[scope]
-	if o.on || o.live > 0 || len(o.suspects) < max(2, min(c.cfg.OutagePeers, c.table.count)) {
+	if o.on || o.spent || o.live > 0 || len(o.suspects) < max(2, min(c.cfg.OutagePeers, c.table.count)) {
 		return
 	}
 	o.on, o.since = true, c.now
@@ -94,6 +105,7 @@ func (o *outage) forgive() {
 // alive notes a sign of life of p: our own network works. Failures before it were the others' own.
 func (c *Core) alive(p *peer) {
 	o := &c.outage[scopeOf(p.addr)]
+	o.spent = false
 	if !o.on && len(o.suspects) == 0 {
 		return
 	}

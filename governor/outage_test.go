@@ -76,3 +76,28 @@ func TestOutageForgetsTheDead(t *testing.T) {
 	}
 	require.Greater(t, forgotten, 20)
 }
+
+// TestOutageThatIsNone: when the roots first name dead peers only, the node does not wait for them for ever.
+func TestOutageThatIsNone(t *testing.T) {
+	cfg := Config{Targets: Targets{Roots: 10, Known: 10, Established: 5, Active: 2}, Seed: 6}
+	m := plenty(t, cfg, 40)
+	var dead, good []RootPeer
+	for i, p := range m.order {
+		if i < 20 {
+			p.failing = 100
+			dead = append(dead, RootPeer{Peer: p.addr})
+		} else {
+			good = append(good, RootPeer{Peer: p.addr})
+		}
+	}
+	m.sources[SourceLedger] = source{peers: dead, ttl: time.Minute}
+	m.at(30*time.Minute, func() { m.sources[SourceLedger].peers = good })
+	m.check = func(m *mock, _ step) error { return m.core.Check() }
+	m.start()
+	m.run(59 * time.Minute)
+	require.True(t, m.core.Counters().Outage)
+	m.run(2 * time.Hour)
+	require.NoError(t, m.err)
+	require.False(t, m.core.Counters().Outage)
+	require.GreaterOrEqual(t, m.core.Counters().EstablishedPeers, 4)
+}
