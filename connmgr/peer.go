@@ -341,7 +341,9 @@ func (p *peerMachine) finished(now time.Duration, e peerEvent) {
 		return
 	}
 	if !cleanEnd(e.err) {
-		p.fail(e.err)
+		if !p.stopped { // otherwise it fails because we have ended the connection
+			p.fail(e.err)
+		}
 		return
 	}
 	if p.status > StatusCooling {

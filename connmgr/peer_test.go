@@ -135,7 +135,6 @@ func TestPeerDeactivateTimeoutIsAClose(t *testing.T) {
 	b.now++
 	require.Equal(t, "cooling(-1ns) stop", b.do(peerEvent{kind: peTimer}))
 	b.do(peerEvent{kind: peFinished, bundle: bundleHot, err: io.ErrUnexpectedEOF})
-	b.m.failed = nil
 	require.Equal(t, "cold(-1ns) reply3=<nil>", b.do(peerEvent{kind: peGone}))
 }
 

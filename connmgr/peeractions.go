@@ -181,58 +181,61 @@ func (m *Manager) acquire(p *managedPeer) {
 				m.peerStep(p, peerEvent{kind: peFailed, err: f.err})
 				return
 			}
-			p.rec, p.socket, p.runs = f.id, m.sockets[f.sock], nil
-			m.peerStep(p, peerEvent{kind: peConnected})
-			m.step(event{kind: evWatch, id: f.id, ticket: m.expect(func(w effect) {
-				err := w.err
-				if err == nil && p.socket != nil && p.socket.conn != nil && !p.socket.orderly {
-					err = p.socket.conn.Err()
-				}
-				for _, r := range p.runs {
-					r.over = true
-				}
-				p.runs = nil
-				m.peerStep(p, peerEvent{kind: peGone, err: err})
-			})})
+			m.acquired(p, f.id, m.sockets[f.sock])
 		}),
 	})
 }
 
-// startBundle starts the initiators of a temperature, as soon as the connection is up.
+// acquired goes on when the connection is up, which is a moment after it has negotiated.
+func (m *Manager) acquired(p *managedPeer, rec RecordID, s *socket) {
+	p.rec, p.socket, p.runs = rec, s, nil
+	up, gone := false, false
+	m.step(event{kind: evWatch, id: rec, ticket: m.expect(func(w effect) {
+		gone = true
+		err := w.err
+		if err == nil && s != nil && s.conn != nil && !s.orderly {
+			err = s.conn.Err()
+		}
+		for _, r := range p.runs {
+			r.over = true
+		}
+		p.runs = nil
+		if up {
+			m.peerStep(p, peerEvent{kind: peGone, err: err})
+		} else {
+			m.peerStep(p, peerEvent{kind: peFailed, err: &AcquireError{Reason: ErrDisconnected, Remote: p.addr, State: StateTerminated, Cause: err}})
+		}
+	})})
+	connected := func() {
+		if !gone {
+			up = true
+			m.peerStep(p, peerEvent{kind: peConnected})
+		}
+	}
+	switch {
+	case gone || s == nil: // the watch has said so, or will
+	case s.conn != nil:
+		connected()
+	default:
+		s.whenUp = append(s.whenUp, connected)
+	}
+}
+
+// startBundle starts the initiators of a temperature.
 func (m *Manager) startBundle(p *managedPeer, b temperature) {
 	s := p.socket
-	if s == nil {
-		return // dead already; the watch says so
+	all := m.initiators(b, s)
+	p.machine.started(b, len(all))
+	for _, mp := range all {
+		r := &initiatorRun{bundle: b, name: mp.Spec.Name}
+		p.runs = append(p.runs, r)
+		m.later(func() { m.initiate(p, s, r, mp) })
 	}
-	var all []*protocols.MiniProtocol
-	up := func() {
-		for _, mp := range all {
-			r := &initiatorRun{bundle: b, name: mp.Spec.Name}
-			p.runs = append(p.runs, r)
-			m.later(func() { m.initiate(p, s, r, mp) })
-		}
-	}
-	all = m.initiators(b, s)
-	if s.conn != nil {
-		p.machine.started(b, len(all))
-		up()
-		return
-	}
-	// The handshake's reply is still being written: what the connection negotiated is known, its mini-protocols are not. Nothing can
-	// finish before they are.
-	s.whenUp = append(s.whenUp, func() {
-		if p.socket != s || p.machine.status < StatusWarm || p.machine.control[b] == controlTerminate {
-			return // it was wanted, and no longer is
-		}
-		all = m.initiators(b, s)
-		p.machine.started(b, len(all))
-		up()
-	})
 }
 
 // initiators returns what a bundle runs on a connection. Called with the lock held.
 func (m *Manager) initiators(b temperature, s *socket) []*protocols.MiniProtocol {
-	if s.conn == nil || !s.conn.runs(mux.Initiator) {
+	if !s.conn.runs(mux.Initiator) {
 		return nil
 	}
 	var all []*protocols.MiniProtocol
