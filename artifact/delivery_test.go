@@ -146,3 +146,33 @@ func chaosSeeds() uint64 {
 	}
 	return 2
 }
+
+// P17: on a line of 8 KiB/s whose ends stop reading for up to 30 s now and then, no limit of honest ends runs out and everything
+// arrives.
+func TestVerySlowLineThatStalls(t *testing.T) {
+	for _, bulk := range []int{-1, 2} {
+		s := newSimNet(t, 31)
+		s.cfg = func(int) Config {
+			c := oneKind(0)
+			c.BulkBearers = bulk
+			return c
+		}
+		a, b := s.addNode(), s.addNode()
+		c := s.connect(a, b, 300*time.Millisecond, 8192)
+		s.run(3 * time.Second)
+		var ids []ID
+		for i := range 30 {
+			s.at(time.Duration(3+i*10)*time.Second, func() {
+				n := s.nodes[i%2]
+				ids = append(ids, n.publish(1, randomBody(s.rnd, []int{50, 900, 3000, 20000}[i%4], Class(i%4))))
+			})
+			if i%5 == 4 {
+				s.at(time.Duration(i*10)*time.Second, func() { c.stalled = s.now + time.Duration(s.rnd.IntN(30))*time.Second })
+			}
+		}
+		s.run(310 * time.Second)
+		s.everywhere(300*time.Second, ids)
+		s.noFalseBlame()
+		require.Zero(t, c.losses, "no bearer was given up")
+	}
+}

@@ -269,3 +269,31 @@ func TestPeerThatStopsAcking(t *testing.T) {
 	require.True(t, x.closed)
 	require.Zero(t, x.ban, "closed, not banned")
 }
+
+// What peers leave behind is bounded, however many come and go.
+func TestPeersThatComeAndGo(t *testing.T) {
+	w := smallWorld(t)
+	for i := range 2000 {
+		id := PeerID{3, byte(i), byte(i >> 8)}
+		x := &puppet{t: t, w: w, id: id, epoch: [8]byte{1}, slots: 128}
+		w.puppets = []*puppet{x}
+		x.attach(true)
+		x.send(OfferOut, (&msgInitOk{epoch: x.epoch, slots: 65536}).append(nil)) // a claim makes nobody allocate
+		x.offers(offerOf(0, 1, []byte{byte(i), byte(i >> 8)}))
+		for _, m := range x.fetches(BulkOut) {
+			x.serve(BulkOut, m, []byte{byte(i), byte(i >> 8)})
+		}
+		if i%2 == 0 {
+			w.accept()
+		} else {
+			w.judge(func(u Unjudged) { w.core.Reject(w.now, u.ID, true) })
+		}
+		w.core.RemovePeer(w.now, id)
+		w.settle()
+		w.now += time.Second
+	}
+	require.LessOrEqual(t, len(w.core.con.accts), resumePeers+1)
+	require.LessOrEqual(t, w.core.con.checks.former.checks.Len(), receiveChecks)
+	require.LessOrEqual(t, w.core.NodeUsage(), NodeBound(w.core.cfg, 0))
+	require.Zero(t, w.core.con.quota.total)
+}

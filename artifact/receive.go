@@ -200,7 +200,8 @@ func (c *Core) pendingInit(p *peer) {
 	}
 	s.had = true
 	v := viewConfig{kinds: make([]bool, len(c.kinds.cfg)), eager: p.link.on, window: min(m.window, c.cfg.Window),
-		reserve: min(m.reserve, m.window/2), resume: m.resume}
+		reserve: min(m.reserve, min(m.window, c.cfg.Window)/2), resume: m.resume}
+	s.claimed = m.window
 	for _, k := range m.kinds {
 		if i, ok := c.kinds.index[k.kind]; ok {
 			v.kinds[i] = true
@@ -231,7 +232,7 @@ func (c *Core) requestNext(p *peer, m msgRequestNext) error {
 	if s.state != provRun {
 		return violation("requestNext outside a session")
 	}
-	if m.entries < 1 || m.entries > max(s.view.window, c.cfg.Window, maxWindow) || len(s.requests) == pipeOffer {
+	if m.entries < 1 || m.entries > s.claimed || len(s.requests) == pipeOffer {
 		return violation("requestNext of %d entries, %d open", m.entries, len(s.requests))
 	}
 	s.requests = append(s.requests, m)

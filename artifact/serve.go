@@ -10,6 +10,7 @@ type provSession struct {
 	state     provState
 	view      *View
 	resumed   bool
+	claimed   int // the consumer's own window: the most entries one requestNext may grant
 	initNo    int // reason to send, -1 none
 	requests  []msgRequestNext
 	stopping  bool

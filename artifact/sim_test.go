@@ -395,6 +395,7 @@ type simConn struct {
 	lives   [2]int
 	noBulk  bool
 	losses  int
+	stalled time.Duration // nobody reads until then
 	bytes   int64
 }
 
@@ -568,6 +569,14 @@ func (c *simConn) wake(from *simNode, s Stream) {
 func (p *simPipe) send() {
 	s := p.c.net
 	e := p.c.epoch
+	if s.now < p.c.stalled {
+		s.at(p.c.stalled, func() {
+			if p.c.up && p.c.epoch == e && !p.dead {
+				p.send()
+			}
+		})
+		return
+	}
 	for {
 		for st := Stream(0); st < streams; st++ {
 			if p.ready>>st&1 == 0 || p.heads[st] != nil {
