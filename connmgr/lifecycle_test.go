@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,12 +239,12 @@ func TestBytesBehindTheLastMessageStartTheNextRun(t *testing.T) {
 
 // A panic in any function of the host costs the connection it happened on, not the process and not another connection.
 func TestPanicCostsOneConnection(t *testing.T) {
-	boom := func(on string, at *string) {
-		if on == *at {
+	boom := func(on string, at *atomic.Value) {
+		if on == at.Load() {
 			panic(on)
 		}
 	}
-	at := "" // the callback that panics
+	var at atomic.Value // the callback that panics
 	mp := letter(func(ctx context.Context, s *protocols.Session) error { boom("respond", &at); return nil })
 	mp.Enabled = func(protocols.Negotiated) bool { boom("enabled", &at); return true }
 	event := letter(nil)
@@ -256,12 +257,12 @@ func TestPanicCostsOneConnection(t *testing.T) {
 	}
 	for number, on := range map[uint16]string{500: "respond", 501: "step", 8: "round trip", 3: "arrived", 4: "ended"} {
 		t.Run(on, func(t *testing.T) {
-			at = ""
+			at.Store("")
 			inNode(t, memnet.Link{}, func(n *memNode) {
 				honest, _ := n.dial(WithDuplex())
 				raw, nodes := n.dialRaw()
 				synctest.Wait()
-				at = on
+				at.Store(on)
 				switch number {
 				case 8: // answer the node's keep-alive request
 					for {
@@ -284,7 +285,7 @@ func TestPanicCostsOneConnection(t *testing.T) {
 					require.ErrorAs(n, err, &p, "%v", err)
 					require.Equal(n, on, p.Value)
 				}
-				at = ""
+				at.Store("")
 				raw.Close()
 				synctest.Wait()
 				require.NoError(n, honest.Err())
@@ -292,15 +293,15 @@ func TestPanicCostsOneConnection(t *testing.T) {
 		})
 	}
 	t.Run("enabled", func(t *testing.T) {
-		at = ""
+		at.Store("")
 		inNode(t, memnet.Link{}, func(n *memNode) {
 			honest, _ := n.dial()
-			at = "enabled"
+			at.Store("enabled")
 			_, err := Attach(n.Context(), n.dialBearer(), Preview, false)
 			if err == nil {
 				synctest.Wait()
 			}
-			at = ""
+			at.Store("")
 			_, _ = n.dial()
 			require.NoError(n, honest.Err())
 		}, opts...)
