@@ -14,9 +14,14 @@ import (
 )
 
 const usage = `usage: wallet (-peer ADDR... | -socket PATH) [-magic N] [-from origin|tip|SLOT.HASH] [-blocks] [-count N] [-json]
+       wallet (-peer ADDR... | -socket PATH) [-magic N] -submit FILE [-json]
 
 Follows the chain of a node over TCP (-peer, several to fall back on) or of a local node over its Unix socket, and prints a
-line for every block and every roll back, across reconnects. The roll back to where it starts is not printed.`
+line for every block and every roll back, across reconnects. The roll back to where it starts is not printed.
+
+With -submit, gives the node the transaction in FILE instead, raw (of the Conway era) or as [era, #24(bytes)], and exits with 0
+when the node has taken it: a local node says whether it accepts it, and exit 1 is a rejection with its reason; a peer is offered
+it until it has acknowledged it, which with a cardano-node takes a minute.`
 
 func main() { cli.Main("wallet", run) }
 
@@ -30,6 +35,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	from := fs.String("from", "origin", "where to start: origin, tip or SLOT.HASH")
 	fs.BoolVar(&w.blocks, "blocks", false, "fetch whole blocks and check them")
 	fs.IntVar(&w.count, "count", 0, "stop after so many lines; 0 never")
+	submit := fs.String("submit", "", "submit the transaction in this file and exit")
 	fs.BoolVar(&w.json, "json", false, "one JSON object a line")
 	rest, err := fs.Parse(args)
 	switch {
@@ -65,6 +71,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 			errs = append(errs, fmt.Errorf("%s: %w", addr, err))
 		}
 		return nil, errors.Join(errs...)
+	}
+	if *submit != "" {
+		return w.submit(ctx, *submit)
 	}
 	return w.run(ctx)
 }
