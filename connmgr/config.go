@@ -41,11 +41,13 @@ type Config struct {
 	Limits   Limits
 	Timeouts Timeouts
 
-	// Protected names local roots: never delayed, admitted into the reserve, never pruned. It is called with a lock held and must
-	// answer at once; nil: none.
+	// Protected names local roots: never delayed, admitted into the reserve, never pruned. Nil: none. It is asked for each socket
+	// before anything else is done with it, so it should answer at once.
 	Protected func(netip.Addr) bool
-	// Banned names remotes that are not served; same rules.
+	// Banned names remotes that are not served; asked likewise.
 	Banned func(netip.AddrPort) bool
+	// Refused is told of every connection that a limit, a ban or pruning has cost. It must not block.
+	Refused func(*Refusal)
 
 	// Dial opens a bearer from a local address, which is the zero value where an ephemeral port will do. The default is TCP with
 	// SO_REUSEADDR and SO_REUSEPORT; [memnet.Host.DialFrom] fits here.

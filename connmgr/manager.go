@@ -2,11 +2,14 @@ package connmgr
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hearthnet/hearth/protocols"
@@ -33,8 +36,8 @@ type Manager struct {
 	tickets   map[ticket]func(effect)
 	calls     map[ticket]chan error
 	watchers  map[uint64]func(netip.AddrPort, int, time.Duration, error)
-	lastName  uint64 // of sockets, tickets, peers and watchers
-	invented  uint64 // addresses for remotes that have none
+	lastName  uint64        // of sockets, tickets, peers and watchers
+	invented  atomic.Uint64 // addresses for remotes that have none
 	closed    bool
 	running   int // goroutines
 
@@ -232,6 +235,10 @@ func (m *Manager) closeSocket(s *socket, how fx, err error) {
 	if err == nil {
 		err = net.ErrClosed
 	}
+	var refusal *Refusal
+	if tell := m.cfg.Refused; tell != nil && errors.As(err, &refusal) {
+		m.later(func() { tell(refusal) })
+	}
 	switch {
 	case how == fxCloseRefused || how == fxCloseQuery:
 		return // the handshake itself waits for the other end
@@ -340,17 +347,15 @@ func (m *Manager) Counters() ManagerCounters {
 	return ManagerCounters{m.core.counters, m.core.remote, m.limiter.counters}
 }
 
-// addrPort returns the address of one end. Remotes without an IP address (Unix sockets) get one invented, unique in this process.
-func (m *Manager) addrPort(a net.Addr, s *socket) netip.AddrPort {
+// addrPort returns the address of one end. Ends without an IP address (Unix sockets) get one invented, unique in this process, and a
+// label.
+func (m *Manager) addrPort(a net.Addr) (at netip.AddrPort, label string) {
 	if t, ok := a.(*net.TCPAddr); ok {
 		ap := t.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), ""
 	}
-	m.invented++
-	s.label = fmt.Sprintf("%v@%d", a, m.invented)
+	n := m.invented.Add(1)
 	ip := [16]byte{0xfd, 'h', 'e', 'a', 'r', 't', 'h'}
-	for i := range 8 {
-		ip[8+i] = byte(m.invented >> (56 - 8*i))
-	}
-	return netip.AddrPortFrom(netip.AddrFrom16(ip), 0)
+	binary.BigEndian.PutUint64(ip[8:], n)
+	return netip.AddrPortFrom(netip.AddrFrom16(ip), 0), fmt.Sprintf("%v@%d", a, n)
 }

@@ -36,8 +36,10 @@ func TestAcceptDelayFollowsTheFormula(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memnet.New(memnet.Config{})
 		root := netip.MustParseAddr("10.9.0.1")
+		var refusals []string
 		server := newNode(t, n, 1, func(c *Config) {
 			c.Timeouts.RemoteIdle = -1
+			c.Refused = func(r *Refusal) { refusals = append(refusals, r.Error()) } // one at a time
 			c.Protected = func(a netip.Addr) bool { return a == root }
 		})
 		server.m.check = nil // its cost is quadratic here; the limit is looked at below
@@ -69,6 +71,10 @@ func TestAcceptDelayFollowsTheFormula(t *testing.T) {
 		require.Equal(t, 512, c.Inbound)
 		require.Equal(t, 111, c.Accept.Delayed)
 		require.Equal(t, 2, c.Accept.Refused)
+		synctest.Wait()
+		require.Len(t, refusals, 2)
+		require.Regexp(t, `^connmgr: refused 10\.8\.0\.1:\d+: inbound connections, limit 496, in use 496$`, refusals[0])
+		require.Regexp(t, `^connmgr: refused 10\.9\.0\.1:\d+: inbound connections, limit 512, in use 512$`, refusals[1])
 		for _, c := range open {
 			c.Abort(nil)
 			c.Close()

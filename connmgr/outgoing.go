@@ -45,6 +45,10 @@ func (m *Manager) dial(rec RecordID, remote netip.AddrPort) {
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timeouts.Connect)
 	bearer, err := m.cfg.Dial(ctx, bound, remote)
 	cancel()
+	var local netip.AddrPort
+	if err == nil {
+		local, _ = m.addrPort(bearer.LocalAddr())
+	}
 	m.lock()
 	if err != nil {
 		m.step(event{kind: evDialFailed, id: rec, fail: dialFailureOf(err), err: err})
@@ -52,7 +56,6 @@ func (m *Manager) dial(rec RecordID, remote netip.AddrPort) {
 		return
 	}
 	s := m.newSocket(bearer, true)
-	local := m.addrPort(bearer.LocalAddr(), s)
 	s.id4 = ConnID{local, remote}
 	s.rec = rec
 	if res, _ := m.step(event{kind: evDialled, id: rec, sock: s.id, local: local}); res != resProceed {

@@ -21,13 +21,14 @@ type ConnectOptions = struct{ InitiatorOnly, InboundOnly, Trustable, BigLedger b
 
 // managedPeer is the shell of one peer's machine.
 type managedPeer struct {
-	id      RecordID // in m.patience
-	addr    netip.AddrPort
-	machine *peerMachine
-	options ConnectOptions
-	rec     RecordID
-	socket  *socket
-	runs    []*initiatorRun
+	id        RecordID // in m.patience
+	addr      netip.AddrPort
+	machine   *peerMachine
+	options   ConnectOptions
+	protected bool
+	rec       RecordID
+	socket    *socket
+	runs      []*initiatorRun
 }
 
 // initiatorRun is one initiator that the peer's temperature asks for.
@@ -43,10 +44,11 @@ type initiatorRun struct {
 // and the network, [ErrNotCold]; some say when to retry. When ctx ends, what was begun is undone.
 func (m *Manager) Connect(ctx context.Context, peer netip.AddrPort, o ConnectOptions) (sharesPeers bool, err error) {
 	var p *managedPeer
+	protected := m.protects(peer.Addr().Unmap())
 	err = m.call(ctx, peer, func(mp *managedPeer) peerEvent {
 		p = mp
 		if p.machine.status == StatusCold && p.machine.doing == opNone {
-			p.options = o
+			p.options, p.protected = o, protected
 		}
 		return peerEvent{kind: peConnect}
 	})
@@ -173,9 +175,8 @@ func bundleOf(b protocols.Bundle) temperature {
 
 // acquire asks the core for a connection, and then to be told when our half of it is over.
 func (m *Manager) acquire(p *managedPeer) {
-	protected := m.cfg.Protected != nil && m.cfg.Protected(p.addr.Addr())
 	m.step(event{
-		kind: evAcquire, remote: p.addr, reuseOnly: p.options.InboundOnly, protected: protected, bound: m.bound(p.addr, p.options),
+		kind: evAcquire, remote: p.addr, reuseOnly: p.options.InboundOnly, protected: p.protected, bound: m.bound(p.addr, p.options),
 		ticket: m.expect(func(f effect) {
 			if f.res != resConnected {
 				m.peerStep(p, peerEvent{kind: peFailed, err: f.err})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/hearthnet/hearth/protocols"
@@ -55,21 +56,25 @@ func (m *Manager) acceptLoop(ln net.Listener) {
 	}
 }
 
+// protects asks the host whether an address is a local root's. Called without the lock.
+func (m *Manager) protects(a netip.Addr) bool { return m.cfg.Protected != nil && m.cfg.Protected(a) }
+
 // admit classifies an accepted socket: handshake, parking or reset.
 func (m *Manager) admit(bearer net.Conn) {
+	remote, label := m.addrPort(bearer.RemoteAddr())
+	local, _ := m.addrPort(bearer.LocalAddr())
+	protected := m.protects(remote.Addr())
+	banned := m.cfg.Banned != nil && m.cfg.Banned(remote)
 	m.lock()
 	defer m.unlock()
 	s := m.newSocket(bearer, false)
-	s.id4 = ConnID{Remote: m.addrPort(bearer.RemoteAddr(), s)}
-	s.id4.Local = m.addrPort(bearer.LocalAddr(), s)
-	remote := s.id4.Remote
-	protected := m.cfg.Protected != nil && m.cfg.Protected(remote.Addr())
+	s.id4, s.label = ConnID{local, remote}, label
 	switch {
 	case m.closed:
 		s.release = func() {}
 		m.closeSocket(s, fxCloseReset, ErrClosed)
 		return
-	case m.cfg.Banned != nil && m.cfg.Banned(remote):
+	case banned:
 		s.release = func() {}
 		m.closeSocket(s, fxCloseReset, &Refusal{Scope: "banned peers", Remote: remote})
 		return
