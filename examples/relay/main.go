@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/hearthnet/hearth/connmgr"
@@ -32,6 +33,17 @@ const (
 	exitFail  = 1
 	exitUsage = 2
 )
+
+const usage = `usage: relay -listen ADDR [-peer ADDR]... [-magic N] [-socket PATH] [-chain DIR] [-mempool DIR] [-mempool-bytes N]
+       relay -check -topology FILE [-lenient] [-json]
+
+The first form serves the chain in DIR and follows its peers, relays transactions, shares peers and answers local clients
+on a Unix socket. A file in the -mempool folder is a transaction: raw (taken for one of the Conway era) or as [era, #24(bytes)].
+Those that peers send are written there as HEXID.tx, raw if they are of the Conway era. The folder is read again at start.
+
+The second form checks a topology file: every problem with line and column, or the content as read.
+
+`
 
 // options are the command line.
 type options struct {
@@ -54,6 +66,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var o options
 	flags := flag.NewFlagSet("relay", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		flags.PrintDefaults()
+	}
 	flags.BoolVar(&o.check, "check", false, "only check the topology file and print its problems, or its content")
 	flags.StringVar(&o.topology, "topology", "", "topology `FILE` of cardano-node")
 	flags.BoolVar(&o.lenient, "lenient", false, "accept exactly what cardano-node accepts")
@@ -64,7 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.node.socket, "socket", "", "`PATH` of the Unix socket to serve node-to-client on")
 	flags.StringVar(&o.node.chain, "chain", "", "folder of immutable-DB chunks or *.cbor blocks to serve")
 	flags.StringVar(&o.node.mempool, "mempool", "", "folder of transactions: what is put there is offered, what comes in is written there")
-	flags.IntVar(&o.node.mempoolBytes, "mempool-bytes", 128<<20, "most bytes of transactions; when they are reached no more are asked for")
+	flags.IntVar(&o.node.mempoolBytes, "mempool-bytes", 128<<20, "most bytes of transactions; when they are reached no more are asked for, and nothing is dropped")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
@@ -94,6 +110,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // serve runs a relay until ctx ends.
 func serve(ctx context.Context, o nodeOptions, stderr io.Writer) int {
 	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, nil)))
+	if os.Getenv("GOMEMLIMIT") == "" { // garbage must not come on top of a full mempool
+		debug.SetMemoryLimit(int64(o.mempoolBytes) + 40<<20)
+	}
 	n, err := newNode(ctx, o)
 	if err == nil {
 		err = errors.Join(n.run(ctx), n.close())

@@ -23,7 +23,6 @@ import (
 
 const (
 	rescanEvery = 200 * time.Millisecond
-	maxTxFile   = 1 << 20
 	txEra       = 6 // of files that hold a transaction without its envelope: Conway
 )
 
@@ -34,11 +33,18 @@ type mempool struct {
 	dir   string
 	limit int
 	chain *chain.Chain
-	seen  map[string]time.Time // files read or refused, by name, with their times; owned by run
+	seen  map[string]seenFile // files read or refused, by name; owned by run
+}
+
+// seenFile is when a file was read. One that has the name of what it holds cannot come to hold anything else.
+type seenFile struct {
+	at    time.Time
+	size  int64
+	named bool
 }
 
 func newMempool(dir string, limit int, c *chain.Chain) (*mempool, error) {
-	p := &mempool{Memory: txsubmission.NewMemory(limit, txID), dir: dir, limit: limit, chain: c, seen: map[string]time.Time{}}
+	p := &mempool{Memory: txsubmission.NewMemory(limit, txID), dir: dir, limit: limit, chain: c, seen: map[string]seenFile{}}
 	if dir == "" {
 		return p, nil
 	}
@@ -82,11 +88,21 @@ func (p *mempool) Add(id, tx []byte) error {
 	return nil
 }
 
-// write puts a transaction into the folder as HEXID.tx, whole or not at all.
-func (p *mempool) write(id, tx []byte) error {
+// fileName is what a received transaction's file is called.
+func fileName(id []byte) (string, error) {
 	parsed, err := txsubmission.ParseTxID(id)
+	return hex.EncodeToString(parsed.Hash[:]) + ".tx", err
+}
+
+// write puts a transaction into the folder as HEXID.tx, whole or not at all: raw if it is of the era that raw files are of, so that it
+// reads as it was written into the first relay's folder, in its envelope otherwise.
+func (p *mempool) write(id, tx []byte) error {
+	name, err := fileName(id)
 	if err != nil {
 		return err
+	}
+	if parsed, err := txsubmission.ParseTx(tx); err == nil && parsed.Era == txEra {
+		tx = parsed.Bytes
 	}
 	f, err := os.CreateTemp(p.dir, ".incoming-*")
 	if err != nil {
@@ -95,7 +111,7 @@ func (p *mempool) write(id, tx []byte) error {
 	_, err = f.Write(tx)
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(p.dir, hex.EncodeToString(parsed.Hash[:])+".tx"))
+		err = os.Rename(f.Name(), filepath.Join(p.dir, name))
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
@@ -110,7 +126,10 @@ func (p *mempool) Submit(_ context.Context, tx []byte) error {
 		err = p.Add(id, tx)
 	}
 	if err != nil {
-		return &localtxsubmission.Rejection{Reason: cbor.AppendText(nil, err.Error())}
+		slog.Info("transaction refused", "from", "local client", "err", err)
+		// As a node of the same era puts it: [[era, what the ledger says]] (wire §12.2).
+		reason := cbor.AppendUint(cbor.AppendArray(cbor.AppendArray(nil, 1), 2), txEra)
+		return &localtxsubmission.Rejection{Reason: cbor.AppendText(reason, err.Error())}
 	}
 	return nil
 }
@@ -135,21 +154,25 @@ func (p *mempool) run(ctx context.Context) error {
 }
 
 // scan reads the files that are new, the oldest first, so that transactions that depend on others come behind them. A file that
-// is still being written may be read too early: it is read again when its time changes.
+// is still being written may be read too early: it is read again when its time or size changes. What there is no room for is read
+// when there is.
 func (p *mempool) scan(first bool) error {
 	entries, err := os.ReadDir(p.dir)
 	if err != nil {
 		return err
 	}
 	var fresh []fs.FileInfo
-	present := map[string]bool{}
+	present := make(map[string]bool, len(entries))
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || strings.HasPrefix(e.Name(), ".") {
+		present[e.Name()] = true
+		if p.seen[e.Name()].named || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		present[e.Name()] = true
-		if at, ok := p.seen[e.Name()]; !ok || !at.Equal(info.ModTime()) {
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if f, ok := p.seen[e.Name()]; !ok || !f.at.Equal(info.ModTime()) || f.size != info.Size() {
 			fresh = append(fresh, info)
 		}
 	}
@@ -159,39 +182,58 @@ func (p *mempool) scan(first bool) error {
 		}
 	}
 	slices.SortStableFunc(fresh, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	read := 0
 	for _, info := range fresh {
-		err := p.read(info)
-		if errors.Is(err, txsubmission.ErrFull) {
+		f := seenFile{at: info.ModTime(), size: info.Size()}
+		name, err := p.read(info)
+		switch {
+		case errors.Is(err, txsubmission.ErrFull):
 			continue // again at the next scan
-		}
-		p.seen[info.Name()] = info.ModTime()
-		if err != nil {
+		case err != nil:
 			slog.Warn("no transaction", "file", info.Name(), "err", err)
-		} else if first {
-			slog.Debug("transaction reloaded", "file", info.Name())
+		default:
+			f.named = info.Name() == name
+			read++
 		}
+		p.seen[info.Name()] = f
+	}
+	if first && read > 0 {
+		slog.Info("transactions reloaded", "dir", p.dir, "files", read)
 	}
 	return nil
 }
 
-func (p *mempool) read(info fs.FileInfo) error {
-	if info.Size() > maxTxFile {
-		return fmt.Errorf("%d bytes, at most %d", info.Size(), maxTxFile)
+// read takes in one file and returns the name that it would have if it had been received.
+func (p *mempool) read(info fs.FileInfo) (name string, err error) {
+	if info.Size() > txsubmission.MaxTx {
+		return "", fmt.Errorf("%d bytes, at most %d", info.Size(), txsubmission.MaxTx)
+	}
+	if id, err := hex.DecodeString(strings.TrimSuffix(info.Name(), ".tx")); err == nil && len(id) == 32 {
+		known := txsubmission.TxID{Era: txEra, Hash: [32]byte(id)}
+		if p.Has(txsubmission.AppendTxID(nil, known)) { // we have written it, most likely
+			return info.Name(), nil
+		}
+	}
+	if int(info.Size()) > p.Room() {
+		return "", txsubmission.ErrFull
 	}
 	b, err := os.ReadFile(filepath.Join(p.dir, info.Name()))
 	if err != nil {
-		return err
+		return "", err
 	}
 	tx := b
 	if _, err := txsubmission.ParseTx(b); err != nil { // not enveloped
 		if err := cbor.Wellformed(b); err != nil {
-			return err
+			return "", err
 		}
 		tx = txsubmission.AppendTx(nil, txsubmission.Tx{Era: txEra, Bytes: b})
 	}
 	id, err := txID(tx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return p.Memory.Add(id, tx)
+	if err := p.Memory.Add(id, tx); err != nil {
+		return "", err
+	}
+	return fileName(id)
 }

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,6 +58,8 @@ type node struct {
 	mu       sync.Mutex
 	peers    map[netip.AddrPort]bool // that we are connected to by our own dialling
 	followed int
+	salt     maphash.Seed // for the order in which peers are shared
+	salted   time.Time
 }
 
 // newNode opens everything that can fail before anything runs.
@@ -106,18 +113,22 @@ func (n *node) responders() []*protocols.MiniProtocol {
 	}
 }
 
-// Shareable implements [peersharing.Sharer]: the peers that we dial and are connected to.
-func (n *node) Shareable(max int) []netip.AddrPort {
+// saltFor is how long the answers to those who ask for peers stay the same (governor §3.7).
+const saltFor = 823 * time.Second
+
+// Shareable implements [peersharing.Sharer]: the peers that we dial and are connected to, in an order that is the same for everybody
+// and changes with the salt, so that asking often maps no network.
+func (n *node) Shareable(most int) []netip.AddrPort {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var out []netip.AddrPort
-	for p := range n.peers {
-		if len(out) == max {
-			break
-		}
-		out = append(out, p)
+	if time.Since(n.salted) > saltFor {
+		n.salt, n.salted = maphash.MakeSeed(), time.Now()
 	}
-	return out
+	rank := func(p netip.AddrPort) uint64 { return maphash.Comparable(n.salt, p) }
+	out := slices.SortedFunc(maps.Keys(n.peers), func(a, b netip.AddrPort) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), a.Compare(b))
+	})
+	return out[:min(len(out), most)]
 }
 
 // run works until ctx ends.
@@ -131,6 +142,7 @@ func (n *node) run(ctx context.Context) error {
 		var inbound sync.WaitGroup
 		defer inbound.Wait()
 		return n.ln.Serve(ctx, func(c *connmgr.Conn) {
+			slog.Info("accepted", "peer", c.RemoteAddr().String(), "version", c.Negotiated().Version, "duplex", c.Negotiated().Duplex())
 			if c.Negotiated().Duplex() && n.followBack() {
 				inbound.Go(func() { n.use(ctx, c); n.unfollow() })
 			}
@@ -159,16 +171,30 @@ func (n *node) unfollow() {
 	n.followed--
 }
 
+// Pauses between two attempts to connect to a static peer: from the first to the last, doubling, and from the first again after a
+// connection that has lasted.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 5 * time.Second
+	lasting    = 10 * time.Second
+	dialWithin = 15 * time.Second
+)
+
 // keepDialling keeps a connection to a static peer.
 func (n *node) keepDialling(ctx context.Context, addr string) {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		c, err := connmgr.Dial(ctx, addr, n.network, n.options()...)
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		dialling, cancel := context.WithTimeout(ctx, dialWithin)
+		c, err := connmgr.Dial(dialling, addr, n.network, n.options()...)
+		cancel()
 		if err == nil {
+			began := time.Now()
 			slog.Info("connected", "peer", addr, "version", c.Negotiated().Version, "duplex", c.Negotiated().Duplex())
-			pause = 100 * time.Millisecond
 			n.connected(c, true)
 			err = n.use(ctx, c)
 			n.connected(c, false)
+			if time.Since(began) > lasting {
+				pause = firstPause
+			}
 		}
 		if ctx.Err() != nil {
 			return
@@ -242,8 +268,12 @@ func listenLocal(ctx context.Context, path string, network connmgr.Network, opts
 		if fi.Mode()&os.ModeSocket == 0 {
 			return nil, fmt.Errorf("%s exists and is no socket", path)
 		}
-		if c, err := net.Dial("unix", path); err == nil {
+		c, err := net.DialTimeout("unix", path, time.Second)
+		switch {
+		case err == nil:
 			return nil, errors.Join(fmt.Errorf("%s: another process listens there", path), c.Close())
+		case !errors.Is(err, syscall.ECONNREFUSED): // perhaps we may only not connect to it
+			return nil, fmt.Errorf("%s exists, and whether another process listens there is unknown: %w", path, err)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, err
