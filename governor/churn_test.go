@@ -3,6 +3,7 @@ package governor
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -225,6 +226,28 @@ func TestChurnRegimes(t *testing.T) {
 		got := base
 		churnSteps[c.step].write(core, &got, base, 0, core.regime())
 		require.Equal(t, c.want(base), got, "step %d, bootstrap %v", c.step+1, c.bootstrap)
+	}
+}
+
+// TestStepsComeFromTheBase: [TRAP] what a step writes is computed from the configured targets, never from the present ones, or targets
+// that a step could not bring back would decay (governor §4.4).
+func TestStepsComeFromTheBase(t *testing.T) {
+	base := Relay().Targets
+	low := Targets{Roots: 9, Known: 31, Established: 11, Active: 7, KnownBigLedger: 6, EstablishedBigLedger: 4, ActiveBigLedger: 2}
+	core, err := NewCore(Relay())
+	require.NoError(t, err)
+	for i := range churnSteps {
+		full, worn := base, low
+		churnSteps[i].write(core, &full, base, 2, regimeDefault)
+		churnSteps[i].write(core, &worn, base, 2, regimeDefault)
+		written := 0
+		for f := range reflect.TypeFor[Targets]().NumField() {
+			if now := reflect.ValueOf(worn).Field(f).Int(); now != reflect.ValueOf(low).Field(f).Int() {
+				require.Equal(t, reflect.ValueOf(full).Field(f).Int(), now, "step %d", i+1)
+				written++
+			}
+		}
+		require.Positive(t, written, "step %d", i+1)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -471,4 +472,60 @@ func TestNewRefuses(t *testing.T) {
 	require.Nil(t, g.Shareable(3))
 	require.False(t, g.Explain(ip(1)).Known)
 	require.NotEmpty(t, g.ExplainTargets())
+}
+
+// TestGovernorWithPublicRoots: without the ledger configured public roots and inbound peers are what there is; what may be
+// advertised is shared, and the mode of the connections is the preset's.
+func TestGovernorWithPublicRoots(t *testing.T) {
+	w := newHostWorld()
+	w.public = map[netip.AddrPort]bool{ip(1): true, ip(2): false, ip(3): true}
+	w.inbound = map[netip.AddrPort]bool{ip(11): true, ip(12): false}
+	cfg := Config{Targets: Targets{Roots: 3, Known: 8, Established: 5, Active: 2}, PeerSharing: true, NoChurn: true}
+	require.NoError(t, governed(t, cfg, w, func(g *Governor) {
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		require.Equal(t, 5, g.Counters().KnownPeers)
+		require.Equal(t, 5, g.Counters().EstablishedPeers)
+		shared := map[netip.AddrPort]bool{}
+		for _, a := range g.Shareable(10) {
+			shared[a] = true
+		}
+		require.Equal(t, map[netip.AddrPort]bool{ip(1): true, ip(3): true, ip(11): true, ip(12): true}, shared)
+		hot, warm := 0, 0
+		g.mu.Lock()
+		g.core.Visit(func(_ netip.AddrPort, temperature Temperature) bool {
+			if temperature == Hot {
+				hot++
+			} else {
+				warm++
+			}
+			return true
+		})
+		g.mu.Unlock()
+		require.Equal(t, 2, hot)
+		require.Equal(t, 3, warm)
+	}))
+	require.Positive(t, w.calls["public"])
+	require.Zero(t, w.calls["bootstrap"])
+}
+
+// TestAnswersAreSorted: no map's order reaches the core.
+func TestAnswersAreSorted(t *testing.T) {
+	w := newHostWorld()
+	w.public, w.inbound = map[netip.AddrPort]bool{}, map[netip.AddrPort]bool{}
+	for i := range 50 {
+		w.public[ip(i)], w.inbound[ip(i)] = i%2 == 0, i%3 == 0
+	}
+	g, err := New(Config{}, w, w, w)
+	require.NoError(t, err)
+	r := &run{Governor: g, ctx: t.Context()}
+	answer := r.askRoots(t.Context(), Effect{Kind: RequestRoots, Source: SourcePublic}).(RootsAnswered)
+	require.Len(t, answer.Peers, 50)
+	require.True(t, slices.IsSortedFunc(answer.Peers, func(a, b RootPeer) int { return a.Peer.Compare(b.Peer) }))
+	for _, p := range answer.Peers {
+		require.Equal(t, w.public[p.Peer], p.Advertise)
+	}
+	listed := r.listInbound().(InboundListed).Peers
+	require.Len(t, listed, 50)
+	require.True(t, slices.IsSortedFunc(listed, func(a, b InboundPeer) int { return a.Peer.Compare(b.Peer) }))
 }
