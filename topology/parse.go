@@ -110,6 +110,18 @@ func ReadFile(name string, opt Options) (*Result, error) {
 	return Parse(data, opt), nil
 }
 
+// Load is [ReadFile] for who wants the content or nothing: every problem that refuses the file is in the error.
+func Load(name string, opt Options) (*Topology, error) {
+	r, err := ReadFile(name, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	return r.Topology, nil
+}
+
 var errTooLong = errors.New("file too long")
 
 // readBounded reads a file up to one byte more than MaxInput, which is enough to refuse it.

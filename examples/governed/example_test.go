@@ -24,14 +24,11 @@ func governedNode(ctx context.Context, file string, c *chain.Chain, ready func(*
 	if err != nil {
 		return err
 	}
-	read, err := topology.ReadFile(file, topology.Options{})
+	peers, err := topology.Load(file, topology.Options{})
 	if err != nil {
 		return err
 	}
-	if err := read.Err(); err != nil {
-		return err
-	}
-	roots, err := topology.NewProvider(read.Topology, topology.ProviderConfig{Magic: 42})
+	roots, err := topology.NewProvider(peers, topology.ProviderConfig{Magic: 42})
 	if err != nil {
 		return err
 	}
