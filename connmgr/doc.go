@@ -9,7 +9,8 @@
 // what is to be done goes out as effects:
 //
 //   - state.go is the transition table of one connection, data in the order of connmgr §1.4, and [LegalTransition] its oracle;
-//   - core.go is the map of all connections with their timers and waiting calls, inbound.go the inbound governor inside it: both
+//   - core.go, with acquire.go, negotiate.go and release.go, is the map of all connections with their timers and waiting calls, inbound.go
+//     the inbound governor inside it: both
 //     see an event in the same step, so an announcement cannot cross a death, nor a commit an awakening;
 //   - prune.go chooses who gives way at the hard limit; limit.go what happens to an accepted socket before it has negotiated;
 //   - peer.go is one peer's way between cold, cooling, warm and hot; classify.go says what a failure does to the peer.
