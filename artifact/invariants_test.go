@@ -1,6 +1,9 @@
 package artifact
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
+)
 
 // check verifies the invariants of a node: those of the peer that the step was about always; full recounts everything that is
 // kept as a counter, for all peers.
@@ -47,19 +50,16 @@ func (c *Core) check(about PeerID, full bool) error {
 	return nil
 }
 
-var bounds = map[*Core]Memory{}
+var bounds sync.Map // *Core → Memory
 
 // boundOf is Bound, computed once a core.
 func boundOf(c *Core) Memory {
-	b, ok := bounds[c]
+	b, ok := bounds.Load(c)
 	if !ok {
-		if len(bounds) > 2000 {
-			clear(bounds)
-		}
 		b = Bound(c.cfg)
-		bounds[c] = b
+		bounds.Store(c, b)
 	}
-	return b
+	return b.(Memory)
 }
 
 // within compares row by row.

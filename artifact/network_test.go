@@ -206,6 +206,7 @@ func (s *simNet) network(nodes, degree int, evil bool, rate float64) {
 // 50 nodes with a small table, a quarter of them malicious, a partition of 60 s that heals; every invariant and the memory
 // formula after every step.
 func TestFiftyNodesAQuarterMalicious(t *testing.T) {
+	t.Parallel()
 	s := newSimNet(t, 50)
 	s.audit = 512
 	s.cfg = func(i int) Config {
@@ -215,7 +216,7 @@ func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 	s.run(2 * time.Second)
 	for _, n := range s.nodes {
 		if n.evil {
-			n.junk(85*time.Second, 8*time.Second)
+			n.junk(85*time.Second, 12*time.Second)
 		}
 	}
 	var ids []ID
@@ -246,6 +247,7 @@ func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 
 // The reliability scenario of artifact §7.3, after the IC's network_reliability test.
 func TestNetworkReliability(t *testing.T) {
+	t.Parallel()
 	s := newSimNet(t, 21)
 	s.audit = 512
 	s.cfg = func(int) Config { // own products keep their registers, so the full scenario needs the full table
@@ -349,6 +351,7 @@ func reliabilityShare() int {
 
 // The soak: 1,000 nodes of degree 20 with full tables.
 func TestThousandNodes(t *testing.T) {
+	t.Parallel()
 	nodes, degree, n := 60, 10, 40
 	cfg := Config{Slots: 512, Kinds: []KindConfig{{ID: 1, MaxSize: 64 << 10}}}
 	if soak() {

@@ -508,6 +508,7 @@ func (m *model) read(t *rapid.T, es []entry) {
 // that cross. After quiescence the consumer has settled exactly what the table shows, every digest is equal, and a reconnect
 // re-offers nothing.
 func TestOneLinkModel(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		rnd := rand.New(rand.NewPCG(seed, 2))
