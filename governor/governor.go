@@ -102,10 +102,10 @@ func (g *Governor) Run(ctx context.Context) error {
 		return errors.New("governor: Run was called before")
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	r := &run{Governor: g, ctx: ctx}
+	r := &run{Governor: g, ctx: ctx, reported: make(chan struct{}, 1)}
 	defer close(g.done)
 	stop := g.actions.Watch(func(peer netip.AddrPort, temperature int, retryAfter time.Duration, cause error) {
-		r.post(StatusSeen{Peer: peer, Temperature: Temperature(max(0, min(temperature, int(Hot)))), RetryAfter: retryAfter,
+		r.noteStatus(StatusSeen{Peer: peer, Temperature: Temperature(max(0, min(temperature, int(Hot)))), RetryAfter: retryAfter,
 			Cause: failureOf(cause)})
 	})
 	err := r.loop()
@@ -125,6 +125,29 @@ type run struct {
 	jobs     sync.WaitGroup
 	bulkSync bool
 	tooOld   bool
+
+	reportMu sync.Mutex    // owns reports
+	reports  []Event       // of Watch, in order; at most a handful for each connection, for nothing goes up without an order of ours
+	reported chan struct{} // holds one when there are any
+}
+
+// noteStatus takes a report of Watch. It never waits.
+func (r *run) noteStatus(ev StatusSeen) {
+	r.reportMu.Lock()
+	r.reports = append(r.reports, ev)
+	r.reportMu.Unlock()
+	select {
+	case r.reported <- struct{}{}:
+	default:
+	}
+}
+
+func (r *run) takeReports() []Event {
+	r.reportMu.Lock()
+	defer r.reportMu.Unlock()
+	reports := r.reports
+	r.reports = nil
+	return reports
 }
 
 // loop owns the core: events come in, one Step each, orders go out.
@@ -150,6 +173,15 @@ func (r *run) loop() error {
 
 	wake := Never
 	step := func(ev Event) (err error) {
+		// Reports come before the results of the orders that caused them.
+		for _, report := range r.takeReports() {
+			if wake, err = r.step(report); err != nil {
+				return err
+			}
+		}
+		if ev == nil {
+			return nil
+		}
 		if bulk := r.ledger.BulkSync(); bulk != r.bulkSync {
 			r.bulkSync = bulk
 			if _, err = r.step(LedgerSet{r.tooOld, bulk}); err != nil {
@@ -175,6 +207,7 @@ func (r *run) loop() error {
 		case <-r.ctx.Done():
 			return nil
 		case ev = <-r.events:
+		case <-r.reported:
 		case <-timer.C:
 			ev = Tick{}
 		case <-ledgerChanged:

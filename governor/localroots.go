@@ -23,10 +23,10 @@ func (g *group) established() int {
 
 func (g *group) active() int { return g.n[hot] + g.n[deactivating] }
 
-// NormaliseLocalRoots applies the rules of governor §2, left to right: an address of an earlier group is dropped from later ones;
+// normaliseLocalRoots applies the rules of governor §2, left to right: an address of an earlier group is dropped from later ones;
 // warm is at most the size, hot at most warm; groups which then have a valency of zero vanish, but their addresses
 // stay taken. A group whose names have not resolved yet has no members and vanishes until they do.
-func NormaliseLocalRoots(groups []LocalRootGroup) []LocalRootGroup {
+func normaliseLocalRoots(groups []LocalRootGroup) []LocalRootGroup {
 	taken := map[netip.AddrPort]bool{}
 	var out []LocalRootGroup
 	for _, g := range groups {
@@ -98,7 +98,7 @@ func (c *Core) localRootsChanged() verdict {
 		return skip
 	}
 	c.localDirty = false
-	want := NormaliseLocalRoots(c.localOffered)
+	want := normaliseLocalRoots(c.localOffered)
 	if c.sensitive() {
 		want = trustableLocalRoots(want)
 	}

@@ -47,7 +47,7 @@ type PeerActions interface {
 	// Disconnect makes peer cold; it returns when the connection is really gone (governor §3.5).
 	Disconnect(ctx context.Context, peer netip.AddrPort) error
 	// Watch reports every change of every established peer, ordered or not: 0 cold, 1 cooling, 2 warm, 3 hot; retryAfter
-	// from the exit policy, negative when there is none. report may block while the governor is behind.
+	// from the exit policy, negative when there is none. report never waits.
 	Watch(report func(peer netip.AddrPort, temperature int, retryAfter time.Duration, cause error)) (stop func())
 	// MatureInbound lists duplex inbound peers old enough to be offered, with their willingness to share peers.
 	MatureInbound() map[netip.AddrPort]bool

@@ -252,7 +252,7 @@ func TestLocalRootGroups(t *testing.T) {
 		return n
 	}
 	rapid.Check(t, func(r *rapid.T) {
-		gs := NormaliseLocalRoots(someGroups(r))
+		gs := normaliseLocalRoots(someGroups(r))
 		seen := map[netip.AddrPort]bool{}
 		for _, g := range gs {
 			if g.Hot < 1 || g.Hot > g.Warm || g.Warm > len(g.Members) {
@@ -265,7 +265,7 @@ func TestLocalRootGroups(t *testing.T) {
 				seen[m] = true
 			}
 		}
-		if !sameGroups(NormaliseLocalRoots(gs), gs) {
+		if !sameGroups(normaliseLocalRoots(gs), gs) {
 			r.Fatalf("not idempotent: %v", gs)
 		}
 		limit := rapid.IntRange(0, 12).Draw(r, "limit")
