@@ -1,0 +1,74 @@
+package bearer
+
+import (
+	"context"
+
+	"github.com/hearthnet/hearth/artifact"
+	"github.com/hearthnet/hearth/internal/cbor"
+	"github.com/hearthnet/hearth/mux"
+)
+
+// link is an artifact.Link over one stream. Its memory is the stream's.
+type link struct {
+	s    *mux.Stream
+	max  int // largest message, bytes
+	held int // bytes of the message handed out last
+	scan cbor.Scanner
+}
+
+// Send returns when the last SDU of msg was cut.
+func (l *link) Send(ctx context.Context, rank uint8, msg []byte) error {
+	if err := l.s.Append(ctx, rank, msg); err != nil {
+		return err
+	}
+	return l.s.WaitCut(ctx)
+}
+
+// Recv returns the next whole message. Bytes that are none, or more than the stream's messages may have, are returned as far as
+// they go: the node finds that they cannot be decoded and blames whoever sent them.
+func (l *link) Recv(ctx context.Context) ([]byte, error) {
+	if l.held > 0 {
+		l.s.Discard(l.held)
+		l.held = 0
+	}
+	for seen := 0; ; {
+		b, err := l.s.Wait(ctx, seen)
+		if err != nil {
+			return nil, err
+		}
+		n, done, err := l.scan.Next(b)
+		switch {
+		case done && n <= l.max:
+			l.held = n
+			return b[:n:n], nil
+		case err != nil || done || len(b) > l.max:
+			l.held = len(b)
+			l.scan.Reset()
+			return b[:min(len(b), l.max):len(b)], nil
+		}
+		seen = len(b)
+	}
+}
+
+// Ingress limits and largest messages (artifact §6.2); a tenth more than was granted, so that an overrun is the peer's fault.
+const (
+	slack       = 10 // percent
+	joinIngress = 64 // bytes an acceptor takes from somebody who has proved nothing
+)
+
+func withSlack(n int) int { return n + n*slack/100 }
+
+// laneIngress is what may be unread on a lane of ours: what was asked for.
+func laneIngress(cfg *artifact.Config) int { return int(artifact.Bound(*cfg).Requested) }
+
+// peerIngress is what all bearers of one peer may have unread together: the rows of the formula that are the mux's.
+func peerIngress(cfg *artifact.Config) int {
+	b := artifact.Bound(*cfg)
+	return int(b.InlineCredit + b.Requested + b.Streams + b.Requests)
+}
+
+const (
+	serveIngress   = 16 * artifact.MaxFetch
+	controlIngress = 64 << 10
+	ackIngress     = 4 << 10
+)
