@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -67,6 +68,7 @@ type attached struct {
 	senders [streams]*sender
 	bulk    [maxBearers]context.CancelFunc
 	once    sync.Once
+	read    atomic.Int64 // when something was last read, since the node's start
 }
 
 // Registration binds a Kind to its Client; it comes from Register.
@@ -236,7 +238,7 @@ func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
 	n.mu.Unlock()
 	if old != nil {
 		sameAddr := old.p.Addr == info.Addr
-		if !KeepNew(n.core.cfg.NodeID, info.ID, old.p.Dialler, info.Dialler, info.Authenticated, sameAddr, false) {
+		if !KeepNew(n.core.cfg.NodeID, info.ID, old.p.Dialler, info.Dialler, info.Authenticated, sameAddr, old.quiet()) {
 			return ErrDuplicate
 		}
 		old.end(ErrDuplicate)
@@ -252,6 +254,7 @@ func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
 		return err
 	}
 	a := &attached{n: n, p: p, links: links, bearers: b}
+	a.read.Store(int64(time.Since(n.start)))
 	a.ctx, a.cancel = context.WithCancel(n.ctx)
 	n.peers[info.ID] = a
 	for id, r := range n.kinds {
@@ -267,6 +270,17 @@ func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
 	n.mu.Unlock()
 	n.perform(fx)
 	return nil
+}
+
+// quiet: nothing was read from the peer for 30 s.
+func (a *attached) quiet() bool {
+	return time.Since(a.n.start)-time.Duration(a.read.Load()) >= 30*time.Second
+}
+
+// Synced reports whether all of a peer's table has been shown to us once in this session.
+func (n *Node) Synced(id PeerID) (synced bool) {
+	n.do(func(c *Core, _ time.Duration) { synced = c.byID[id] != nil && c.byID[id].con.synced })
+	return synced
 }
 
 // Start makes a peer hot: we ask for its offers.
@@ -506,6 +520,7 @@ func (a *attached) receive(ctx context.Context, s Stream, link Link) {
 			a.lost(s, link, err)
 			return
 		}
+		a.read.Store(int64(time.Since(n.start)))
 		m, err := d.decode(s, b, bouncer, plan)
 		n.do(func(c *Core, now time.Duration) {
 			if err != nil {

@@ -343,3 +343,43 @@ func TestClosedNodeRefusesPeers(t *testing.T) {
 		require.ErrorIs(t, a.Attach(PeerInfo{ID: PeerID{2}}, Links{}, &memBearers{}), ErrClosed)
 	})
 }
+
+// Two main bearers between two nodes: both ends keep the one dialled by the smaller id; a restart of the same dialler replaces its
+// older one when that has been quiet.
+func TestDuplicateMainBearers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newTestNode(t, 1, Kind[[]byte]{ID: 7, MaxSize: 1 << 20}, Config{Slots: 64})
+		info := PeerInfo{ID: PeerID{2}, Addr: netip.MustParseAddr("10.0.0.2")}
+		attach := func(info PeerInfo) (chan struct{}, error) {
+			done := make(chan struct{})
+			var l, other Links
+			for _, p := range [][2]*[2]Link{{&l.Offer, &other.Offer}, {&l.Control, &other.Control}, {&l.Urgent, &other.Urgent}, {&l.Bulk, &other.Bulk}} {
+				for i := range 2 {
+					p[0][i], p[1][1-i] = memPair(done, 0)
+				}
+			}
+			return done, a.Attach(info, l, &memBearers{done: done, once: &sync.Once{}})
+		}
+		gone := func(done chan struct{}) bool {
+			synctest.Wait()
+			select {
+			case <-done:
+				return true
+			default:
+				return false
+			}
+		}
+		theirs, err := attach(info)
+		require.NoError(t, err)
+		info.Dialler = true
+		ours, err := attach(info)
+		require.NoError(t, err, "ours is the smaller id")
+		require.True(t, gone(theirs))
+		info.Dialler = false
+		_, err = attach(info)
+		require.ErrorIs(t, err, ErrDuplicate)
+		require.False(t, gone(ours))
+		require.NoError(t, a.Close())
+		require.True(t, gone(ours))
+	})
+}
