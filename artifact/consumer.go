@@ -161,6 +161,7 @@ func (c *Consumer) start(p *peer) {
 	if s.state != conIdle && s.state != conFinished {
 		return
 	}
+	c.stopTimers(p)
 	n := len(c.kinds.cfg)
 	timerOf := func(k timerKind) timer { return timer{what: k, p: p} }
 	*s = conSession{state: conInit, since: c.now, held: map[uint32]*offer{}, disp: map[uint32]queuedDisp{},
@@ -173,6 +174,14 @@ func (c *Consumer) start(p *peer) {
 		c.forget(a)
 	}
 	c.wake(p, OfferOut)
+}
+
+// stopTimers takes the session's timers out of the heap, before the session is made anew.
+func (c *Consumer) stopTimers(p *peer) {
+	s := &p.con
+	for _, t := range []*timer{&s.disposeT, &s.reofferT, &s.initT, &s.grantT} {
+		c.timers.stop(t)
+	}
 }
 
 func (c *Consumer) forget(a *account) {
@@ -300,9 +309,7 @@ type judged struct {
 // lost ends the session: the provider is taken off all downloads, held offers and stash are forgotten, settled records kept.
 func (c *Consumer) lost(p *peer) {
 	s := &p.con
-	for _, t := range []*timer{&s.disposeT, &s.reofferT, &s.initT, &s.grantT} {
-		c.timers.stop(t)
-	}
+	c.stopTimers(p)
 	slots := make([]uint32, 0, len(s.held))
 	for slot := range s.held {
 		slots = append(slots, slot)

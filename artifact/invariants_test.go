@@ -78,6 +78,11 @@ func within(u, b Memory) error {
 }
 
 func (c *Core) recount() error {
+	for i, x := range c.timers.heap {
+		if x.pos != i+1 || i > 0 && c.timers.less(i, (i-1)/2) {
+			return fmt.Errorf("timer %d of kind %d: heap broken", i, x.what)
+		}
+	}
 	t := c.table
 	filled := 0
 	for i := range t.regs {

@@ -506,6 +506,10 @@ func TestRowInitNo(t *testing.T) {
 	w.wait(2 * time.Second)
 	require.Len(t, x.take(OfferOut), 1, "then after 60 s")
 	require.Zero(t, x.score)
+	x.send(OfferOut, appendInitNo(nil, initNoBusy))
+	w.core.Start(w.now, x.id) // the host asks before the wait is over
+	w.settle()
+	require.Len(t, x.take(OfferOut), 1)
 	y := w.peer(false, true)
 	y.send(OfferIn, (&msgInit{version: 2, window: 64}).append(nil))
 	require.Equal(t, appendInitNo(nil, initNoVersion), y.take(OfferIn)[0])

@@ -2,8 +2,8 @@ package artifact
 
 import "time"
 
-// Message is a decoded and hashed message: what Decode made of the bytes outside the step.
-type Message struct {
+// message is a decoded and hashed message: what decode made of the bytes outside the step.
+type message struct {
 	stream Stream
 	prov   fromProvider
 	js     []judged
@@ -16,7 +16,7 @@ type Message struct {
 	sum    ID
 }
 
-// decoder turns bytes into Messages; it reuses its memory, so one belongs to one stream.
+// decoder turns bytes into messages; it reuses its memory, so one belongs to one stream.
 type decoder struct {
 	entries []entry
 	js      []judged
@@ -25,7 +25,7 @@ type decoder struct {
 
 // decode parses one message of a stream. bouncer is asked about every offer in it; plan is asked for the hash a piece needs.
 // Views into b are valid as long as b is.
-func (d *decoder) decode(s Stream, b []byte, bouncer func(kind uint32, id ID, attr []byte) Interest, plan func(*piece) hashOf) (m Message, err error) {
+func (d *decoder) decode(s Stream, b []byte, bouncer func(kind uint32, id ID, attr []byte) Interest, plan func(*piece) hashOf) (m message, err error) {
 	m.stream = s
 	switch {
 	case s == OfferOut:
@@ -87,7 +87,7 @@ func serveLaneOf(s Stream) int {
 }
 
 // receive is one message from a peer. A returned error is the peer's fault and has been acted upon.
-func (c *Core) receive(now time.Duration, p *peer, m *Message) error {
+func (c *Core) receive(now time.Duration, p *peer, m *message) error {
 	c.now = now
 	if p.gone {
 		return nil
@@ -106,7 +106,7 @@ func (c *Core) malformed(now time.Duration, p *peer, err error) {
 	c.fail(p, err, true)
 }
 
-func (c *Core) dispatch(p *peer, m *Message) error {
+func (c *Core) dispatch(p *peer, m *message) error {
 	s := &p.prov
 	switch {
 	case m.stream == OfferOut:

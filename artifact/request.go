@@ -73,6 +73,7 @@ func (s *Scheduler) send(r *request) {
 	s.timers.set(&r.deadline, s.now+s.limit(r))
 	s.ingress.spend(s.now, r.bytes)
 	s.stat.Requests++
+	s.hedges.total += r.bytes
 	s.wake(r.p, r.l.stream)
 }
 
