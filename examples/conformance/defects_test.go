@@ -111,9 +111,16 @@ var broken = []struct {
 	{"hangs up instead of refusing", defect{toChecker: hangsUp("8202").on(0, mux.Responder)}, []string{"handshake.magic", "handshake.mismatch", "handshake.empty"}},
 	{"refuses for another reason", defect{toChecker: instead("8202", "82028200810e").on(0, mux.Responder)}, []string{"handshake.magic", "handshake.mismatch", "handshake.field-*"}},
 	{"lists versions in descending order", defect{toChecker: instead("820282", "8202820083100f0e").on(0, mux.Responder)}, []string{"handshake.mismatch"}},
-	{"chooses the lowest version", defect{toChecker: instead("8301", "83010e84182af500f4").on(0, mux.Responder)}, []string{"handshake.greatest"}},
+	{"chooses the lowest version", defect{toNode: rewriter(func(_ *session, _ int, msg []byte) rewrite {
+		if m, err := handshake.Decode(handshake.StatePropose, msg, false); err == nil {
+			table := m.(handshake.MsgPropose).Table
+			return as(handshake.MsgPropose{Table: table[:1]}.Append(nil, false))
+		}
+		return as(msg)
+	}).on(0, mux.Initiator)}, []string{"handshake.greatest"}},
 	{"answers with its own data", defect{toChecker: instead("8301", "83010f84182af401f4").on(0, mux.Responder)}, []string{"handshake.combined"}},
 	{"accepts with another magic", defect{toChecker: instead("8301", "83010f841829f500f4").on(0, mux.Responder)}, []string{"handshake.accept"}},
+	{"answers a query with one version", defect{toChecker: instead("8203", "8203a10f84182af401f4").on(0, mux.Responder)}, []string{"handshake.query"}},
 	{"talks after the answer to a query", defect{toChecker: twice("8203").on(0, mux.Responder)}, []string{"handshake.query"}},
 	{"answers unordered proposals", defect{toNode: rewriter(func(*session, int, []byte) rewrite {
 		return as(handshake.Proposal{Versions: []uint16{14, 15}, Data: handshake.Data{Magic: testMagic}}.Append(nil))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -206,7 +205,7 @@ func greatest(ctx context.Context, n *node) (string, error) {
 	for _, offered := range [][]uint16{{14}, {15}, {14, 15}, all} {
 		want := uint16(0)
 		for _, v := range offered {
-			if _, ok := table[v]; ok {
+			if slices.Contains(table, v) {
 				want = v
 			}
 		}
@@ -226,11 +225,12 @@ func greatest(ctx context.Context, n *node) (string, error) {
 }
 
 func combined(ctx context.Context, n *node) (string, error) {
-	v, own, err := n.greatest(ctx, 14, 15)
+	v, err := n.greatest(ctx)
 	if err != nil {
 		return "", setup(err)
 	}
-	for _, ours := range []handshake.Data{{}, {InitiatorOnly: true}, {PeerSharing: true}, {InitiatorOnly: true, PeerSharing: true}} {
+	var own handshake.Data
+	for i, ours := range []handshake.Data{{PeerSharing: true}, {}, {InitiatorOnly: true}, {InitiatorOnly: true, PeerSharing: true}} {
 		a, err := accepted(n.shake(ctx, n.proposal(ours, v).Append(nil)))
 		if err != nil {
 			return "", err
@@ -238,6 +238,9 @@ func combined(ctx context.Context, n *node) (string, error) {
 		got, err := handshake.DecodeData(a.Data, a.Version, false)
 		if err != nil {
 			return "", err
+		}
+		if i == 0 { // what shows its own data
+			own = got
 		}
 		want := handshake.Data{Magic: n.magic, InitiatorOnly: own.InitiatorOnly || ours.InitiatorOnly, PeerSharing: own.PeerSharing && ours.PeerSharing}
 		if got != want {
@@ -273,8 +276,12 @@ func query(ctx context.Context, n *node) (string, error) {
 		}
 		versions = append(versions, e.Version)
 	}
-	if len(versions) == 0 {
-		return "", errors.New("a table without versions")
+	table, err := n.versions(ctx)
+	if err != nil {
+		return "", setup(err)
+	}
+	if ours := slices.DeleteFunc(versions, func(v uint16) bool { return v > handshake.MaxNodeToNode }); !slices.Equal(ours, table) {
+		return "", fmt.Errorf("versions %v, but it accepts %v", ours, table)
 	}
 	if err := s.conn.SetReadDeadline(time.Now().Add(n.wait.quiet)); err != nil {
 		return "", err
@@ -289,7 +296,7 @@ func query(ctx context.Context, n *node) (string, error) {
 // refusal makes a check of a proposal for the greatest version that the node supports.
 func refusal(want handshake.Reason, proposal func(n *node, v uint16) []byte) func(context.Context, *node) (string, error) {
 	return func(ctx context.Context, n *node) (string, error) {
-		v, _, err := n.greatest(ctx, 14, 15)
+		v, err := n.greatest(ctx)
 		if err != nil {
 			return "", setup(err)
 		}
@@ -324,9 +331,7 @@ func noFallBack(ctx context.Context, n *node) (string, error) {
 	if err != nil {
 		return "", setup(err)
 	}
-	_, a := table[14]
-	_, b := table[15]
-	if !a || !b {
+	if !slices.Contains(table, 14) || !slices.Contains(table, 15) {
 		return "", skipf("the node does not support both 14 and 15")
 	}
 	return n.refusedAt(ctx, 15, propose(14, data(14, uint64(n.magic), false), 15, data(15, uint64(n.magic^1), false)), handshake.Refused)
@@ -346,19 +351,19 @@ func mismatch(ctx context.Context, n *node) (string, error) {
 	for _, v := range r.Versions {
 		all = append(all, uint64(v))
 	}
-	switch want := slices.Sorted(maps.Keys(table)); {
+	switch {
 	case !slices.IsSorted(r.Versions), !slices.IsSorted(r.Unknown):
 		return "", fmt.Errorf("not ascending: %v and unknown to us %v", r.Versions, r.Unknown)
 	case len(all) == 0:
 		return "", errors.New("an empty list")
-	case !slices.Equal(r.Versions, want):
-		return "", fmt.Errorf("%v, but the answer to a query has %v", r.Versions, want)
+	case !slices.Equal(r.Versions, table):
+		return "", fmt.Errorf("%v, but it accepts %v", r.Versions, table)
 	}
 	return fmt.Sprintf("%v, unknown to us %v", r.Versions, r.Unknown), nil
 }
 
 func fieldCount(ctx context.Context, n *node) (string, error) {
-	v, _, err := n.greatest(ctx, 14, 15)
+	v, err := n.greatest(ctx)
 	if err != nil {
 		return "", setup(err)
 	}
@@ -370,7 +375,7 @@ func sixteen(ctx context.Context, n *node) (string, error) {
 	if err != nil {
 		return "", setup(err)
 	}
-	if _, ok := table[16]; !ok {
+	if !slices.Contains(table, 16) {
 		return "", skipf("the node does not support 16")
 	}
 	return n.refusedAt(ctx, 16, propose(16, fields(15, cbor.AppendUint(nil, uint64(n.magic)), "f5", "00", "f4")), handshake.DecodeError)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,7 @@ type node struct {
 	slow  bool
 	wait  patience
 
-	table  fact[map[uint16]handshake.Data]
+	table  fact[[]uint16]
 	sample fact[sample]
 	opened fact[map[uint16]bool]
 	serial atomic.Uint64 // makes transactions and blocks different
@@ -161,49 +162,46 @@ func (l *link) beat(cookie uint16) error {
 	return err
 }
 
-// versions asks for the node's version table.
-func (n *node) versions(ctx context.Context) (map[uint16]handshake.Data, error) {
-	return n.table.get(func() (map[uint16]handshake.Data, error) {
-		p := n.proposal(handshake.Data{InitiatorOnly: true, Query: true})
-		s, err := n.shake(ctx, p.Append(nil))
-		if err != nil {
-			return nil, err
-		}
-		defer s.conn.Close()
-		res, err := handshake.Confirm(p, s.reply)
-		if err != nil {
-			return nil, err
-		}
-		if res.Supported == nil {
-			return nil, fmt.Errorf("the node does not answer the query but accepts %d", res.Negotiated.Version)
-		}
-		table := map[uint16]handshake.Data{}
-		for _, v := range res.Supported {
-			if v.Err != nil {
-				return nil, v.Err
+// versions finds out which versions the node supports by offering each by itself, ascending.
+func (n *node) versions(ctx context.Context) ([]uint16, error) {
+	return n.table.get(func() (table []uint16, err error) {
+		for _, v := range handshake.NodeToNodeVersions() {
+			s, failed := n.shake(ctx, n.proposal(handshake.Data{InitiatorOnly: true}, v).Append(nil))
+			if failed != nil {
+				err = failed
+				continue
 			}
-			table[v.Version] = v.Data
+			s.conn.Close()
+			m, failed := handshake.Decode(handshake.StateConfirm, s.reply, false)
+			if failed != nil {
+				err = failed
+			}
+			if a, ok := m.(handshake.MsgAccept); ok && a.Version == v {
+				table = append(table, v)
+			}
 		}
-		return table, nil
+		switch {
+		case len(table) > 0:
+			return table, nil
+		case err == nil:
+			err = fmt.Errorf("the node supports none of %v", handshake.NodeToNodeVersions())
+		}
+		return nil, err
 	})
 }
 
-// greatest returns the greatest version among those given that the node supports.
-func (n *node) greatest(ctx context.Context, offered ...uint16) (uint16, handshake.Data, error) {
+// greatest returns the greatest version that the node supports and that has four fields.
+func (n *node) greatest(ctx context.Context) (uint16, error) {
 	table, err := n.versions(ctx)
 	if err != nil {
-		return 0, handshake.Data{}, fmt.Errorf("query: %w", err)
+		return 0, err
 	}
-	best := uint16(0)
-	for _, v := range offered {
-		if _, ok := table[v]; ok {
-			best = max(best, v)
+	for _, v := range slices.Backward(table) {
+		if v < 16 {
+			return v, nil
 		}
 	}
-	if best == 0 {
-		return 0, handshake.Data{}, fmt.Errorf("the node supports none of %v", offered)
-	}
-	return best, table[best], nil
+	return 0, fmt.Errorf("the node supports neither 14 nor 15")
 }
 
 // sample is the beginning of the node's chain.
