@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -14,26 +15,29 @@ import (
 
 	"github.com/hearthnet/hearth/examples/chain"
 	"github.com/hearthnet/hearth/examples/internal/cli"
+	"github.com/hearthnet/hearth/governor"
+	"github.com/hearthnet/hearth/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestGraphIsRegularConnectedAndReproducible(t *testing.T) {
+func TestTargetsFitTheNetwork(t *testing.T) {
 	for n := 2; n <= 200; n++ {
-		g := edges(n, uint64(n))
-		require.True(t, connected(n, g))
-		require.Equal(t, g, edges(n, uint64(n)))
-		seen, deg := map[[2]int]bool{}, make([]int, n)
-		for _, e := range g {
-			require.Less(t, e[0], e[1])
-			require.False(t, seen[e])
-			seen[e] = true
-			deg[e[0]]++
-			deg[e[1]]++
+		c := governorConfig(n, 1, 0)
+		require.NoError(t, c.Validate(), n)
+		require.Positive(t, c.Targets.Active, n)
+		require.Equal(t, n-1, c.Targets.Known)
+		points := make([]topology.AccessPoint, n)
+		for i := range points {
+			points[i].Port = uint16(i + 1)
 		}
-		for _, d := range deg {
-			require.Equal(t, min(degree, n-1), d)
+		top := roots(n/2, points)
+		count := len(top.PublicRoots[0].AccessPoints)
+		for _, g := range top.LocalRoots {
+			require.Equal(t, []int64{2, 2}, []int64{g.HotValency, int64(len(g.AccessPoints))})
+			count += len(g.AccessPoints)
 		}
+		require.Equal(t, n-1, count)
 	}
 }
 
@@ -50,33 +54,90 @@ func TestChainFromFilesReachesEveryNode(t *testing.T) {
 	})
 	require.NoError(t, err)
 	var out bytes.Buffer
-	require.NoError(t, run(context.Background(), strings.Fields("-nodes 7 -duration 4s -json -chain "+dir), &out))
+	require.NoError(t, run(context.Background(), strings.Fields("-nodes 7 -duration 6s -json -chain "+dir), &out))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	var s stateLine
 	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &s))
 	require.Equal(t, "summary", s.Event)
 	require.Equal(t, []int{7, 40, 7}, []int{s.Nodes, s.Blocks, s.Complete})
+	require.Positive(t, s.Txs)
 	require.Positive(t, s.P50)
 	require.GreaterOrEqual(t, s.P95, s.P50)
 }
 
 func TestGeneratedChainReachesEveryNode(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, run(context.Background(), strings.Fields("-nodes 3 -duration 2s"), &out))
-	require.Regexp(t, `^3 of 3 nodes hold all \d+ blocks; diffusion p50 [\d.]+ ms, p95 [\d.]+ ms\n$`, out.String())
+	require.NoError(t, run(context.Background(), strings.Fields("-nodes 3 -duration 4s"), &out))
+	require.Regexp(t, `^3 of 3 nodes hold all \d+ blocks and \d+ transactions; diffusion p50 [\d.]+ ms, p95 [\d.]+ ms\n$`, out.String())
 }
 
-// TestIncompleteNodeIsFound: the check at the end does not take a node's word for it.
-func TestIncompleteNodeIsFound(t *testing.T) {
-	n, err := newNetwork(config{nodes: 2, seed: 1}, t.TempDir())
+// TestIncompleteNodesAreFound: the check at the end does not take a node's word for it.
+func TestIncompleteNodesAreFound(t *testing.T) {
+	n, err := newNetwork(config{nodes: 3, seed: 1}, t.TempDir())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, n.close()) }()
+	n.faults.partition([]int{1})
+	require.NoError(t, n.members[2].stop(false))
 	for item := range chain.Generate(1, 2) {
 		require.NoError(t, n.make(item))
 	}
+	require.NoError(t, n.submit(n.members[0], transaction(rand.New(rand.NewPCG(1, 2)))))
 	s, err := n.check()
 	require.ErrorContains(t, err, "node 1: has 0 of 2 blocks")
+	require.ErrorContains(t, err, "node 2: the node is down")
 	require.Equal(t, 1, s.complete)
+	n.partition(nil)
+	require.NoError(t, n.restart(2))
+	require.Eventually(t, func() bool { _, err := n.check(); return err == nil }, 20*time.Second, 50*time.Millisecond)
+}
+
+// TestKilledNodeKeepsWhatItHas: what a killed node had is there when it is up again, before it has met anybody.
+func TestKilledNodeKeepsWhatItHas(t *testing.T) {
+	n, err := newNetwork(config{nodes: 4, seed: 1}, t.TempDir())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, n.close()) }()
+	for item := range chain.Generate(1, 3) {
+		require.NoError(t, n.make(item))
+	}
+	require.NoError(t, n.submit(n.members[0], transaction(rand.New(rand.NewPCG(1, 2)))))
+	require.Eventually(t, func() bool { _, err := n.check(); return err == nil }, 20*time.Second, 50*time.Millisecond)
+	require.NoError(t, n.kill(3))
+	require.ErrorIs(t, n.kill(3), errDown)
+	n.faults.partition([]int{3})
+	require.NoError(t, n.restart(3))
+	require.NoError(t, n.checkNode(n.members[3]))
+	require.FileExists(t, n.members[3].dir+"/peers")
+	n.partition(nil)
+	killed, names := false, map[string]bool{}
+	for _, e := range n.since(0, maxEvents) {
+		killed = killed || e.Node == 3 && e.Name == "killed"
+		names[e.Decision] = true
+	}
+	require.True(t, killed)
+	require.Contains(t, names, governor.EstablishedBelow.String())
+	require.Contains(t, names, governor.ActiveBelow.String())
+}
+
+// TestEventLogIsBounded: the oldest events give way, and whoever asks gets what is kept, in order.
+func TestEventLogIsBounded(t *testing.T) {
+	n := &network{}
+	for range maxEvents + 10 {
+		n.say(-1, "x", "")
+	}
+	all := n.since(0, maxEvents)
+	require.Len(t, all, maxEvents)
+	for i, e := range all {
+		require.Equal(t, uint64(i+11), e.Number)
+	}
+	require.Len(t, n.since(0, 5), 5)
+	require.Empty(t, n.since(maxEvents+10, 5))
+	require.Equal(t, uint64(maxEvents+10), n.since(maxEvents+9, 5)[0].Number)
+}
+
+func TestChaosIsSurvived(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run(context.Background(), strings.Fields("-nodes 5 -duration 16s -chaos -json"), &out))
+	require.Contains(t, out.String(), `"event":"summary","nodes":5`)
 }
 
 func TestInterruptedRunIsNoSuccess(t *testing.T) {

@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"net"
+	"net/netip"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/hearthnet/hearth/connmgr"
 	"github.com/hearthnet/hearth/examples/chain"
+	"github.com/hearthnet/hearth/examples/internal/node"
+	"github.com/hearthnet/hearth/topology"
 )
 
 // settle is the least time that is left for the last blocks to travel when the run has an end.
@@ -22,23 +27,49 @@ const (
 	archiveEvery   = 50 * time.Millisecond
 )
 
+// maxDelays is how many diffusion times are kept, the latest ones.
+const maxDelays = 100_000
+
 // network is all nodes and the record of what travelled when.
 type network struct {
 	c       config
-	nodes   []*node
+	members []*member
+	faults  *faults
 	archive *chain.Archive // of -chain; nil: the chain is generated
+	began   time.Time
 
-	mu       sync.Mutex
-	made     []chain.Point
-	madeAt   map[chain.Point]time.Time
-	delays   []time.Duration // of every block to every node
-	received int
+	mu     sync.Mutex
+	made   []chain.Point
+	madeAt map[chain.Point]time.Time
+	delays []time.Duration // of blocks to nodes, a ring once it is full
+	oldest int             // in the ring
+	txs    [][]byte        // ids of the transactions that entered
+	events []happening     // a ring of the latest
+	count  uint64          // of all events ever
 }
 
+// happening is one line of the event log.
+type happening struct {
+	Number   uint64    `json:"n"`
+	At       time.Time `json:"at"`
+	Node     int       `json:"node"` // −1: the network
+	Name     string    `json:"name"`
+	Decision string    `json:"decision,omitempty"`
+	Peers    []int     `json:"peers,omitempty"`
+	Detail   string    `json:"detail,omitempty"`
+}
+
+// maxEvents bounds the event log.
+const maxEvents = 2000
+
 func newNetwork(c config, dir string) (_ *network, err error) {
-	n := &network{c: c, madeAt: map[chain.Point]time.Time{}}
+	n := &network{c: c, madeAt: map[chain.Point]time.Time{}, faults: newFaults(), began: time.Now()}
+	var lns []net.Listener
 	defer func() {
 		if err != nil {
+			for _, ln := range lns {
+				err = errors.Join(err, ln.Close())
+			}
 			err = errors.Join(err, n.close())
 		}
 	}()
@@ -47,29 +78,63 @@ func newNetwork(c config, dir string) (_ *network, err error) {
 			return nil, err
 		}
 	}
+	var points []topology.AccessPoint
 	for i := range c.nodes {
-		node, err := newNode(i, dir, n.adopted)
+		ln, err := connmgr.ListenTCP(context.Background(), netip.MustParseAddrPort("127.0.0.1:0"))
 		if err != nil {
 			return nil, err
 		}
-		n.nodes = append(n.nodes, node)
+		lns = append(lns, ln)
+		at := ln.Addr().(*net.TCPAddr).AddrPort()
+		n.faults.at[at] = i
+		points = append(points, topology.AccessPoint{Kind: topology.IP, IP: at.Addr(), Port: at.Port()})
 	}
-	for _, e := range edges(c.nodes, c.seed) {
-		a, b := n.nodes[e[0]], n.nodes[e[1]]
-		a.peers = append(a.peers, b.ln.Addr().String())
+	for i := range c.nodes {
+		n.members = append(n.members, &member{
+			id: i, addr: points[i].AddrPort(), dir: filepath.Join(dir, fmt.Sprintf("node%03d", i)), faults: n.faults,
+			topo: roots(i, points), gov: governorConfig(c.nodes, c.seed, i), note: n.decided, got: n.adopted,
+		})
+	}
+	for _, m := range n.members {
+		ln := lns[0]
+		lns = lns[1:] // the node's, from here on
+		if err := m.start(ln); err != nil {
+			return nil, err
+		}
 	}
 	return n, nil
 }
 
+// close stops all nodes, side by side.
 func (n *network) close() error {
+	var mu sync.Mutex
 	var errs []error
-	for _, node := range n.nodes {
-		errs = append(errs, node.ln.Close(), node.close())
+	var stopping sync.WaitGroup
+	for _, m := range n.members {
+		stopping.Go(func() {
+			if err := m.stop(false); err != nil && !errors.Is(err, errDown) {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
 	}
+	stopping.Wait()
 	if n.archive != nil {
 		errs = append(errs, n.archive.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// over reports whether working time is over.
+func (n *network) over() bool { return n.c.duration > 0 && time.Since(n.began) >= n.c.working() }
+
+// until is told when working time is over; never, if the run has no end.
+func (n *network) until() <-chan time.Time {
+	if n.c.duration == 0 {
+		return nil
+	}
+	return time.After(time.Until(n.began.Add(n.c.working())))
 }
 
 // run runs the network for its time and checks the result, if there is an end.
@@ -77,17 +142,17 @@ func (n *network) run(ctx context.Context, r *report) (err error) {
 	defer func() { err = errors.Join(err, n.close()) }()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	began := time.Now()
 	tasks, running := errgroup.WithContext(running)
-	for _, node := range n.nodes {
-		tasks.Go(func() error { return node.run(running) })
+	tasks.Go(func() error { return n.produce(running) })
+	tasks.Go(func() error { return n.inject(running) })
+	tasks.Go(func() error { return r.progress(running, n) })
+	if n.c.chaos {
+		tasks.Go(func() error { return n.chaos(running) })
 	}
-	tasks.Go(func() error { return n.produce(running, began) })
-	tasks.Go(func() error { return r.progress(running, n, began) })
 	if n.c.duration > 0 {
 		tasks.Go(func() error {
 			select {
-			case <-time.After(n.c.duration):
+			case <-time.After(time.Until(n.began.Add(n.c.duration))):
 				stop()
 			case <-running.Done():
 			}
@@ -105,25 +170,24 @@ func (n *network) run(ctx context.Context, r *report) (err error) {
 	return errors.Join(r.summary(s), err)
 }
 
-// produce has node 0 make blocks: evenly spread over the producing time if the run has an end.
-func (n *network) produce(ctx context.Context, began time.Time) error {
+// produce has node 0 make blocks: evenly spread over the working time if the run has an end.
+func (n *network) produce(ctx context.Context) error {
 	total, every := -1, generatedEvery
 	next := chain.NewGenerator(n.c.seed).Next
 	if n.archive != nil {
 		total, every = n.archive.Len(), archiveEvery
 	}
 	if n.c.duration > 0 {
-		producing := max(n.c.duration/2, n.c.duration-settle)
 		if total < 0 {
-			total = int(producing / every)
+			total = int(n.c.working() / every)
 		} else {
-			every = producing / time.Duration(total)
+			every = n.c.working() / time.Duration(total)
 		}
 	}
 	var item []byte
 	for i := 0; i != total; i++ {
 		select {
-		case <-time.After(time.Until(began.Add(time.Duration(i+1) * every))):
+		case <-time.After(time.Until(n.began.Add(time.Duration(i+1) * every))):
 		case <-ctx.Done():
 			return nil
 		}
@@ -136,8 +200,19 @@ func (n *network) produce(ctx context.Context, began time.Time) error {
 		if err != nil {
 			return err
 		}
-		if err := n.make(item); err != nil {
-			return fmt.Errorf("producer: %w", err)
+		for {
+			err := n.make(item)
+			if !errors.Is(err, errDown) {
+				if err != nil {
+					return fmt.Errorf("producer: %w", err)
+				}
+				break
+			}
+			select { // somebody has killed the producer: it goes on when it is up again
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+				return nil
+			}
 		}
 	}
 	return nil
@@ -149,11 +224,18 @@ func (n *network) make(item []byte) error {
 	if err != nil {
 		return err
 	}
+	m := n.members[0]
+	m.changing.Lock() // nobody stops it meanwhile
+	defer m.changing.Unlock()
+	producer := m.up()
+	if producer == nil {
+		return errDown
+	}
 	n.mu.Lock()
 	n.made = append(n.made, b.Point())
 	n.madeAt[b.Point()] = time.Now()
 	n.mu.Unlock()
-	_, err = n.nodes[0].chain.Append(item)
+	_, err = producer.Chain().Append(item)
 	return err
 }
 
@@ -162,78 +244,54 @@ func (n *network) adopted(_ int, p chain.Point) {
 	now := time.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if at, ok := n.madeAt[p]; ok {
+	at, ok := n.madeAt[p]
+	if !ok {
+		return
+	}
+	if len(n.delays) < maxDelays {
 		n.delays = append(n.delays, now.Sub(at))
+		return
 	}
-	n.received++
+	n.delays[n.oldest] = now.Sub(at)
+	n.oldest = (n.oldest + 1) % maxDelays
 }
 
-// state is where the network is.
-type state struct {
-	nodes, blocks, complete int
-	least, received         int
-	p50, p95                time.Duration
+// decided notes what a node's governor did.
+func (n *network) decided(id int, e node.Event) {
+	h := happening{At: e.At, Node: id, Name: e.Name, Decision: e.Decision, Detail: e.Detail}
+	for _, p := range e.Peers[:min(len(e.Peers), 20)] {
+		if at, ok := n.faults.at[p]; ok {
+			h.Peers = append(h.Peers, at)
+		}
+	}
+	n.add(h)
 }
 
-func (n *network) state() state {
+// say notes what was done to a node, or to all.
+func (n *network) say(id int, what, detail string) {
+	n.add(happening{At: time.Now(), Node: id, Name: what, Detail: detail})
+}
+
+func (n *network) add(h happening) {
 	n.mu.Lock()
-	s := state{nodes: len(n.nodes), blocks: len(n.made), received: n.received}
-	delays := slices.Clone(n.delays)
-	n.mu.Unlock()
-	slices.Sort(delays)
-	if k := len(delays); k > 0 {
-		s.p50, s.p95 = delays[k/2], delays[k*95/100]
+	defer n.mu.Unlock()
+	n.count++
+	h.Number = n.count
+	if len(n.events) < maxEvents {
+		n.events = append(n.events, h)
+		return
 	}
-	s.least = s.blocks
-	for _, node := range n.nodes {
-		v := node.chain.View()
-		s.least = min(s.least, v.Len())
-		if v.Len() >= s.blocks {
-			s.complete++
-		}
-	}
-	return s
+	n.events[(n.count-1)%maxEvents] = h
 }
 
-// check reads every node's chain from its disk and compares it, hash by hash, with what was made.
-func (n *network) check() (state, error) {
-	s := n.state()
-	s.complete = 0
-	var errs []error
-	for _, node := range n.nodes {
-		if err := n.checkNode(node); err != nil {
-			errs = append(errs, fmt.Errorf("node %d: %w", node.id, err))
-			continue
-		}
-		s.complete++
+// since returns the events after a number, as far as they are kept, at most the latest limit.
+func (n *network) since(after uint64, limit int) []happening {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	first := max(after, n.count-uint64(len(n.events)), n.count-min(n.count, uint64(limit)))
+	out := make([]happening, 0, n.count-min(n.count, first))
+	for i := first; i < n.count; i++ {
+		out = append(out, n.events[i%maxEvents])
 	}
-	if s.blocks == 0 {
-		errs = append(errs, errors.New("no block was made"))
-	}
-	return s, errors.Join(errs...)
-}
-
-func (n *network) checkNode(node *node) error {
-	v := node.chain.View()
-	if v.Len() != len(n.made) {
-		return fmt.Errorf("has %d of %d blocks", v.Len(), len(n.made))
-	}
-	var item []byte
-	for i, want := range n.made {
-		var err error
-		if item, err = v.AppendItem(item[:0], i); err != nil {
-			return err
-		}
-		b, err := chain.ParseBlock(item)
-		if err != nil {
-			return err
-		}
-		if b.Point() != want {
-			return fmt.Errorf("block %d is %v, want %v", i, b.Point(), want)
-		}
-		if _, err := b.CheckBody(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return out
 }
