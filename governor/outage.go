@@ -1,13 +1,14 @@
 package governor
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 )
 
 // Own-outage detection: "many bad peers" and "we lost our own network" look alike, one failure at a time, and the reference
 // flushes its known set in an outage. Here a failure is blamed on a peer for good only once somebody else has shown a sign of life
-// after it. When enough distinct peers failed in a row and no connection is left, it is an outage: what they were blamed
+// after it: a connection, an answer, a block, a round trip, or a connection that keep-alive would have ended. When enough distinct peers failed in a row and no connection is left, it is an outage: what they were blamed
 // for since the last sign of life is taken back, nobody is blamed or forgotten any more, and everybody is tried again at
 // short intervals until one answers.
 //
@@ -23,9 +24,9 @@ type outage struct {
 	on       bool
 	spent    bool // it lasted too long: failures count until the next sign of life
 	since    time.Duration
-	live     int       // connections of this scope, cooling ones excepted
-	suspects []suspect // one for each peer
-	index    map[netip.AddrPort]struct{}
+	live     int                              // connections of this scope, cooling ones excepted
+	suspects []suspect                        // one for each peer
+	index    map[netip.AddrPort]time.Duration // when each of them failed first
 }
 
 // suspect is a peer that failed since the last sign of life, and its fail count before.
@@ -34,7 +35,7 @@ type suspect struct {
 	fails uint16
 }
 
-func newOutage() outage { return outage{index: map[netip.AddrPort]struct{}{}} }
+func newOutage() outage { return outage{index: map[netip.AddrPort]time.Duration{}} }
 
 func scopeOf(a netip.AddrPort) int {
 	ip := a.Addr().Unmap()
@@ -61,16 +62,18 @@ func (c *Core) outageFailure(p *peer) (time.Duration, bool) {
 		return c.cfg.Timing.OutageRetry + c.fuzz(c.cfg.Timing.BackoffFuzz), true
 	}
 	if _, known := o.index[p.addr]; !known && len(o.suspects) < maxSuspects {
-		o.index[p.addr] = struct{}{}
+		o.index[p.addr] = c.now
 		o.suspects = append(o.suspects, suspect{p.addr, p.fails})
 	}
 	return 0, false
 }
 
-// suspected says that a failure of p is still open to doubt.
+// suspected says that a failure of p is still open to doubt. A connection that has outlived the peer's first failure by more than
+// keep-alive allows a dead one is a sign of life too: no newer one came about meanwhile, or the suspects would be forgiven.
 func (c *Core) suspected(p *peer) bool {
-	_, ok := c.outage[scopeOf(p.addr)].index[p.addr]
-	return ok
+	o := &c.outage[scopeOf(p.addr)]
+	first, ok := o.index[p.addr]
+	return ok && (o.live == 0 || c.now-first <= c.cfg.Timing.SilentLife)
 }
 
 // outageCheck looks whether an outage has begun.
@@ -135,9 +138,6 @@ func (c *Core) alive(p *peer) {
 
 func (o *outage) clone() outage {
 	n := *o
-	n.suspects, n.index = append([]suspect(nil), o.suspects...), map[netip.AddrPort]struct{}{}
-	for _, s := range n.suspects {
-		n.index[s.addr] = struct{}{}
-	}
+	n.suspects, n.index = append([]suspect(nil), o.suspects...), maps.Clone(o.index)
 	return n
 }

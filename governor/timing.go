@@ -35,6 +35,7 @@ type Timing struct {
 	BanFirst         time.Duration    // a ban, doubled with each repetition (10 min; governor §11)
 	BanMost          time.Duration    // up to this; an expired entry keeps its level for as long (2 h)
 	OutageRetry      time.Duration    // between attempts to reach a peer while the node itself is cut off (10 s)
+	SilentLife       time.Duration    // a connection this old must be alive: keep-alive ends a dead one within 97 s (120 s)
 	OutageMost       time.Duration    // an outage that lasts longer is taken for dead peers after all (1 h)
 }
 
@@ -48,7 +49,7 @@ func DefaultTiming() Timing {
 		SaltLife: 823 * s, RootRetry: s, BootstrapTimeout: 900 * s,
 		ChurnHeadStart: 3 * s, ChurnDeactivate: 300 * s, ChurnClose: 121 * s, ChurnShort: 60 * s, ChurnKnown: 80 * s,
 		ChurnLong: [2]time.Duration{3300 * s, 600 * s}, ChurnFast: [2]time.Duration{900 * s, 60 * s},
-		BanFirst: 10 * time.Minute, BanMost: 2 * time.Hour, OutageRetry: 10 * s, OutageMost: time.Hour,
+		BanFirst: 10 * time.Minute, BanMost: 2 * time.Hour, OutageRetry: 10 * s, SilentLife: 120 * s, OutageMost: time.Hour,
 	}
 }
 
@@ -104,6 +105,6 @@ func (t *Timing) all() []*time.Duration {
 		&t.ReconnectFuzz[0], &t.ReconnectFuzz[1], &t.ReactivateFuzz[0], &t.ReactivateFuzz[1],
 		&t.ShareRetry, &t.ShareActivation, &t.ShareBatch, &t.ShareOverall, &t.InboundRetry, &t.SaltLife, &t.RootRetry,
 		&t.BootstrapTimeout, &t.ChurnHeadStart, &t.ChurnDeactivate, &t.ChurnClose, &t.ChurnShort, &t.ChurnKnown,
-		&t.ChurnLong[0], &t.ChurnLong[1], &t.ChurnFast[0], &t.ChurnFast[1], &t.BanFirst, &t.BanMost, &t.OutageRetry, &t.OutageMost,
+		&t.ChurnLong[0], &t.ChurnLong[1], &t.ChurnFast[0], &t.ChurnFast[1], &t.BanFirst, &t.BanMost, &t.OutageRetry, &t.SilentLife, &t.OutageMost,
 	}
 }
