@@ -49,6 +49,7 @@ type Node struct {
 	closed bool
 
 	start  time.Time
+	rttAt  time.Duration // of the goroutine that keeps time
 	judge  Judge
 	kinds  map[uint32]runner
 	timer  *time.Timer
@@ -183,18 +184,39 @@ func (n *Node) keepTime() {
 			return
 		case <-n.timer.C:
 		}
+		n.measureRTT()
 		n.mu.Lock()
-		for _, a := range n.peers {
-			if rtt := a.bearers.RTT(); rtt > 0 {
-				a.p.RTT = rtt
-			}
-		}
 		n.core.Advance(time.Since(n.start))
 		n.armed = 1<<63 - 1
 		fx := n.finish()
 		n.mu.Unlock()
 		n.perform(fx)
 	}
+}
+
+// measureRTT asks the bearers, about once a second, with no lock held.
+func (n *Node) measureRTT() {
+	if now := time.Since(n.start); now-n.rttAt < time.Second {
+		return
+	}
+	n.rttAt = time.Since(n.start)
+	n.mu.Lock()
+	all := make([]*attached, 0, len(n.peers))
+	for _, a := range n.peers {
+		all = append(all, a)
+	}
+	n.mu.Unlock()
+	rtts := make([]time.Duration, len(all))
+	for i, a := range all {
+		rtts[i] = a.bearers.RTT()
+	}
+	n.mu.Lock()
+	for i, a := range all {
+		if rtts[i] > 0 {
+			a.p.RTT = rtts[i]
+		}
+	}
+	n.mu.Unlock()
 }
 
 // perform carries out effects, in order.
@@ -233,6 +255,12 @@ func (n *Node) of(p *peer) *attached {
 // ErrSelf, *TooManyPeersError, *BannedError, ErrClosed.
 func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
 	info.RTT = b.RTT()
+	quotas := map[uint32]int64{}
+	for id, r := range n.kinds {
+		if q := r.quota(info.ID); q > 0 {
+			quotas[id] = q
+		}
+	}
 	n.mu.Lock()
 	old := n.peers[info.ID]
 	n.mu.Unlock()
@@ -257,10 +285,8 @@ func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
 	a.read.Store(int64(time.Since(n.start)))
 	a.ctx, a.cancel = context.WithCancel(n.ctx)
 	n.peers[info.ID] = a
-	for id, r := range n.kinds {
-		if q := r.quota(info.ID); q > 0 {
-			n.core.SetQuota(info.ID, id, q)
-		}
+	for id, q := range quotas {
+		n.core.SetQuota(info.ID, id, q)
 	}
 	for s := OfferOut; s <= BulkIn; s++ {
 		a.senders[s] = &sender{a: a, s: s, link: links.stream(s), ctx: a.ctx}
