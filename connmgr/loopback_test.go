@@ -59,7 +59,7 @@ func connectRetrying(m *Manager, to netip.AddrPort) error {
 	return errors.New("never connected")
 }
 
-// Acceptance 3: two nodes that dial each other in the same millisecond end with exactly one connection, duplex, in use.
+// Two nodes that dial each other in the same millisecond end with exactly one connection, duplex, in use.
 func TestLoopbackSimultaneousDials(t *testing.T) {
 	rounds := 1000
 	if raceEnabled {
@@ -120,7 +120,7 @@ func dialAs(ctx context.Context, from string, to netip.AddrPort) (*Conn, error) 
 	return Attach(ctx, bearer, 42, false, WithKeepAlive(-1))
 }
 
-// Acceptance 3: 2,000 inbound connections against the limits.
+// 2,000 inbound connections against the limits.
 func TestLoopbackInboundLimits(t *testing.T) {
 	before := settledMemory()
 	const delay = 20 * time.Millisecond
@@ -202,7 +202,7 @@ func settledMemory() int {
 	return int(s.HeapAlloc + s.StackInuse)
 }
 
-// Acceptance 3: silent sockets do not keep an honest peer from connecting within a second.
+// Silent sockets do not keep an honest peer from connecting within a second.
 func TestLoopbackSilentSockets(t *testing.T) {
 	silent := 5000
 	if raceEnabled {
@@ -292,7 +292,7 @@ func helperPeer() {
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent goes, or kills us
 }
 
-// Acceptance 3: a peer that is killed is cold at once, and its address can be dialled again.
+// A peer that is killed is cold at once, and its address can be dialled again.
 func TestLoopbackKilledPeer(t *testing.T) {
 	cmd, _, out := helper(t, "peer")
 	peer := netip.MustParseAddrPort(line(t, out))
@@ -344,7 +344,7 @@ func helperDescriptors() {
 	}
 }
 
-// Acceptance 3: a full disk of descriptors is survived: accept goes on when there is room, dialling says when to retry.
+// A full disk of descriptors is survived: accept goes on when there is room, dialling says when to retry.
 func TestLoopbackNoDescriptors(t *testing.T) {
 	cmd, in, out := helper(t, "descriptors")
 	at := netip.MustParseAddrPort(line(t, out))

@@ -31,7 +31,7 @@ func bareClient(h *memnet.Host, to netip.AddrPort) (*Conn, error) {
 	return Attach(bg, bearer, 42, false, WithKeepAlive(-1))
 }
 
-// Acceptance 3, with the default numbers: the delay of the n-th connection is the formula's, and who comes from 496 on is reset.
+// With the default numbers the delay of the n-th connection is the formula's, and who comes from 496 on is reset.
 func TestAcceptDelayFollowsTheFormula(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memnet.New(memnet.Config{})

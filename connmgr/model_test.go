@@ -73,7 +73,7 @@ func allRows() []string {
 	return slices.Sorted(maps.Keys(rows))
 }
 
-// Acceptance: every interleaving of two ends up to a depth that covers every transition; every row of the table is taken, here
+// Every interleaving of two ends up to a depth that covers every transition; every row of the table is taken, here
 // or, where correct ends cannot, under misuse.
 func TestModelCheck(t *testing.T) {
 	limit := 6_000

@@ -323,7 +323,7 @@ func (c *coverage) add(nd *node) {
 	}
 }
 
-// Acceptance: 10,000 random scripts hold the properties of connmgr §9.2, and reach what there is to reach
+// 10,000 random scripts hold the properties of connmgr §9.2, and reach what there is to reach
 // (prop_connection_manager_transitions_coverage, prop_connection_manager_pruning).
 func TestRandomScripts(t *testing.T) {
 	n := 10_000
