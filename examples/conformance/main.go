@@ -17,7 +17,7 @@ const usage = `usage: conformance -peer ADDR [-magic N] [-slow] [-json]
 Checks the node at ADDR against the wire specification and prints pass, fail or n/a for each check. Exit status 1 if any fails.`
 
 // parallel is how many checks run at a time; those that only wait for a long limit are not counted.
-const parallel = 6
+const parallel = 16
 
 func main() { cli.Main("conformance", run) }
 

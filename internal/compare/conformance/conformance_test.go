@@ -141,4 +141,5 @@ var findings = map[string]finding{
 	"tx-submission.definite":        {why: txRules},
 	"tx-submission.definite-bodies": {why: txRules},
 	"tx-submission.unrequested":     {why: txRules},
+	"tx-submission.done":            {restart, true},
 }
