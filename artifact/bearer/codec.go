@@ -50,6 +50,11 @@ func (e *RefusalError) Error() string {
 	return fmt.Sprintf("artifact handshake: %s: %v: %q", who, e.Reason, e.Text)
 }
 
+// Is makes a peer that says we are itself an artifact.ErrSelf: who dials himself is refused by himself.
+func (e *RefusalError) Is(target error) bool {
+	return target == artifact.ErrSelf && e.Reason == Refused && e.Text == "self"
+}
+
 // Fault tells that no rule was broken.
 func (e *RefusalError) Fault() string { return "benign" }
 

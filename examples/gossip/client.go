@@ -17,6 +17,9 @@ type file struct {
 	size    int64    // of the content
 	content []byte   // in memory, until it is in DIR
 	part    *partial // or in the state directory
+	// A file that cannot be read back is nobody's fault but ours: err says why, and claimed is the attr it came with.
+	err     error
+	claimed []byte
 }
 
 // replica is the Client of the one kind: whoever offers a version that beats ours is asked for it.
@@ -54,21 +57,33 @@ func (r *replica) kind() artifact.Kind[*file] {
 			}
 			return &file{meta: m, size: int64(len(b) - n), content: b[:len(b)-n]}, nil
 		},
-		DecodeFile: func(id artifact.ID, size int64, _ []byte) (*file, error) {
-			r.mu.Lock()
-			p := r.parts[id]
-			r.mu.Unlock()
-			if p == nil {
-				return nil, os.ErrNotExist
+		DecodeFile: r.decodeFile,
+		Attr: func(f *file) []byte {
+			if f.err != nil {
+				return f.claimed
 			}
-			m, n, err := p.meta()
-			if err != nil {
-				return nil, err
-			}
-			return &file{meta: m, size: size - int64(n), part: p}, nil
+			return f.trailer()
 		},
-		Attr: func(f *file) []byte { return f.trailer() },
 	}
+}
+
+// decodeFile looks at a file that has arrived whole. Only a malformed trailer is an error, which is the supplier's fault.
+func (r *replica) decodeFile(id artifact.ID, size int64, attr []byte) (*file, error) {
+	r.mu.Lock()
+	p := r.parts[id]
+	r.mu.Unlock()
+	if p == nil {
+		return &file{err: os.ErrNotExist, claimed: attr}, nil
+	}
+	tail, err := p.tail()
+	if err != nil {
+		return &file{err: err, claimed: attr}, nil
+	}
+	m, n, err := parseTrailer(tail)
+	if err != nil {
+		return nil, err
+	}
+	return &file{meta: m, size: size - int64(n), part: p}, nil
 }
 
 // class is ours: what others say of a file does not count.
@@ -105,6 +120,11 @@ func (r *replica) Quota(artifact.PeerID) int64 { return 0 }
 func (r *replica) OnChange(pool artifact.Reader[*file]) (changes []artifact.Change[*file]) {
 	for _, e := range pool.Unvalidated() {
 		v := version{meta: e.Value.meta, id: e.ID, size: e.Value.size}
+		if e.Value.err != nil {
+			r.tell(event{Event: "error", Error: e.Value.err.Error()})
+			changes = append(changes, artifact.Change[*file]{Op: artifact.RemoveFromUnvalidated, ID: e.ID})
+			continue
+		}
 		was, err := r.install(v, e.Value)
 		switch {
 		case errors.Is(err, errStands):
@@ -155,6 +175,7 @@ func (r *replica) sink(id artifact.ID, size int64) (*partial, error) {
 	p, err := r.d.sink(id, size, func(p *partial) {
 		if got, due := p.progress(time.Now()); due {
 			r.mu.Lock()
+			r.parts[id] = p
 			name := r.names[id]
 			r.mu.Unlock()
 			r.tell(event{Event: "progress", Name: name, Received: &got, Size: &p.size})

@@ -340,13 +340,14 @@ func (p *partial) ReadAt(b []byte, off int64) (int, error) {
 	return f.ReadAt(b, off)
 }
 
-// meta reads the trailer of a whole one.
-func (p *partial) meta() (meta, int, error) {
+// tail reads the last bytes of a whole one, enough for any trailer.
+func (p *partial) tail() ([]byte, error) {
 	b := make([]byte, min(p.size, maxTrail))
-	if _, err := p.ReadAt(b, p.size-int64(len(b))); err != nil && err != io.EOF {
-		return meta{}, 0, err
+	_, err := p.ReadAt(b, p.size-int64(len(b)))
+	if err == io.EOF {
+		err = nil
 	}
-	return parseTrailer(b)
+	return b, err
 }
 
 // progress returns what has arrived, once a second; false: it was told less than that ago.
