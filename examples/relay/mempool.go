@@ -61,7 +61,7 @@ func txID(item []byte) ([]byte, error) {
 		return nil, err
 	}
 	if tx.Era == 0 {
-		return nil, errors.New("Byron transactions are not relayed")
+		return nil, errors.New("transactions of the Byron era are not relayed")
 	}
 	r := cbor.NewReader(tx.Bytes)
 	if n, indefinite := r.Array(); n == 0 && !indefinite {

@@ -33,7 +33,6 @@ type owner struct {
 	size    map[string]int
 	next    int
 	pending []request
-	replies [][]string // ids that are on their way, for requests for ids
 	gone    bool
 	lossy   bool // leaves out every second transaction
 	spoilt  bool // what it sends is refused
