@@ -296,12 +296,12 @@ func TestPeerThatNeverReads(t *testing.T) {
 		s := m.Stream(2, Initiator)
 		go func() { sent <- s.Send(t.Context(), make([]byte, 1<<20)) }()
 		synctest.Wait()
-		s.out.mu.Lock()
-		buffered, held := s.out.buffered, 0
-		for b := s.out.head; b != nil; b = b.next {
+		s.sending().mu.Lock()
+		buffered, held := s.sending().buffered, 0
+		for b := s.sending().head; b != nil; b = b.next {
 			held += cap(b.buf)
 		}
-		s.out.mu.Unlock()
+		s.sending().mu.Unlock()
 		require.Equal(t, 50_000-2*8_000, buffered, "two batches are with the bearer")
 		require.LessOrEqual(t, held, 50_000+2*m.egressBlock)
 		require.NoError(t, s.TryAppend(4, make([]byte, 20_000)), "whole, as long as the limit is not reached")

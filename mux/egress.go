@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 )
 
 // egress holds what was sent on a stream and not yet cut into SDUs. Bytes are copied once, straight into frames: a header's
@@ -24,7 +25,13 @@ type egress struct {
 	ready                     chan struct{} // made by the first wait
 	waitingRoom, waitingEmpty bool
 	queued                    bool // in the schedule, or being cut
-	rank                      uint8
+
+	bytesOut, sdusOut atomic.Uint64
+
+	// owned by the multiplexer's lock
+	queuedAt   uint64
+	nextQueued *Stream
+	rank       uint8
 }
 
 // rankRun is a run of bytes that share a rank, up to the offset end.
@@ -190,8 +197,8 @@ func (e *egress) cutFrame(s *Stream, b *batch) {
 	if len(e.runs) > 0 {
 		e.dropRuns()
 	}
-	s.bytesOut.Add(uint64(n))
-	s.sdusOut.Add(1)
+	e.bytesOut.Add(uint64(n))
+	e.sdusOut.Add(1)
 	if e.buffered > 0 {
 		s.m.enqueue(s, e.headRank())
 	} else {

@@ -126,7 +126,7 @@ func TestRegister(t *testing.T) {
 	s := m.Stream(3, Initiator)
 	require.Same(t, m, s.Mux())
 	require.Equal(t, 128<<10, s.in.limit)
-	require.Equal(t, defaultEgressLimit, s.out.limit)
+	require.Equal(t, defaultEgressLimit, s.sending().limit)
 	require.Equal(t, []StreamCounters{{Number: 2, Role: Initiator}, {Number: 2, Role: Responder}, {Number: 3, Role: Initiator}, {Number: 4, Role: Responder}}, m.Counters())
 }
 
@@ -175,7 +175,7 @@ func TestIdleMemory(t *testing.T) {
 			for _, s := range *m.streams.Load() {
 				require.Nil(t, s.in.b)
 				require.Nil(t, s.in.old)
-				require.Nil(t, s.out.head)
+				require.Nil(t, s.sending().head)
 			}
 		}
 	}

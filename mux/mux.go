@@ -25,15 +25,16 @@ type Mux struct {
 	discarding atomic.Bool // this end has closed: what still arrives is thrown away
 	failed     atomic.Bool // err is set: the unread bytes are about to go
 
-	mu        sync.Mutex
-	sched     schedule
-	writer    func()        // write, bound once: to start it allocates nothing
-	flushing  bool          // a writer goroutine runs
-	drained   chan struct{} // closed by the writer when nothing is left; made by Close
-	started   bool
-	stopping  bool // no new streams, arms or sends
-	lingering chan struct{}
-	err       error
+	mu         sync.Mutex
+	sched      schedule
+	writer     func()        // write, bound once: to start it allocates nothing
+	flushing   bool          // a writer goroutine runs
+	drained    chan struct{} // closed by the writer when nothing is left; made by Close
+	started    bool
+	stopping   bool  // no new streams, arms or sends
+	unsendable error // set while the peer can still be read, but takes no more
+	lingering  chan struct{}
+	err        error
 
 	done    chan struct{} // closed once err is set and the bearer closed
 	closing chan struct{} // closed when Close begins
@@ -69,8 +70,8 @@ func (m *Mux) Register(c StreamConfig) (*Stream, error) {
 	if c.EgressLimit <= 0 {
 		c.EgressLimit = m.cfg.EgressLimit
 	}
-	s := &Stream{m: m, number: c.Number & 0x7fff, role: c.Role & 1}
-	s.in.limit, s.out.limit, s.out.open = c.IngressLimit, c.EgressLimit, -1
+	s := &Stream{m: m, number: c.Number & 0x7fff, role: c.Role & 1, egressLimit: c.EgressLimit}
+	s.in.limit = c.IngressLimit
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err != nil {
@@ -146,7 +147,9 @@ func (m *Mux) Close() error {
 	m.mu.Unlock()
 	close(m.closing)
 	for _, s := range *m.streams.Load() {
-		s.out.stop(s)
+		if e := s.out.Load(); e != nil {
+			e.stop(s)
+		}
 	}
 	m.mu.Lock()
 	if m.flushing && m.drained == nil {
@@ -214,7 +217,9 @@ func (m *Mux) release(err error) bool {
 	m.mu.Unlock()
 	for _, s := range all {
 		s.Arm(OnDemand, nil)
-		s.out.end(err)
+		if e := s.out.Load(); e != nil {
+			e.end(err)
+		}
 		if n := s.in.end(err, true); n > 0 {
 			m.account(-n)
 		}

@@ -30,12 +30,13 @@ type rankedRoundRobin struct {
 func (q *rankedRoundRobin) push(s *Stream, rank uint8) {
 	rank = min(rank, ranks-1)
 	q.turn++
-	s.queuedAt, s.nextQueued = q.turn, nil
+	e := s.out.Load()
+	e.queuedAt, e.nextQueued = q.turn, nil
 	if q.waiting&(1<<rank) == 0 {
 		q.first[rank] = s
 		q.waiting |= 1 << rank
 	} else {
-		q.last[rank].nextQueued = s
+		q.last[rank].out.Load().nextQueued = s
 	}
 	q.last[rank] = s
 }
@@ -52,7 +53,7 @@ func (q *rankedRoundRobin) pop() *Stream {
 		case q.waiting&(1<<r) == 0:
 		case best < 0:
 			best = r
-		case longest < 0 || q.first[r].queuedAt < q.first[longest].queuedAt:
+		case longest < 0 || q.first[r].out.Load().queuedAt < q.first[longest].out.Load().queuedAt:
 			longest = r
 		}
 	}
@@ -65,7 +66,8 @@ func (q *rankedRoundRobin) pop() *Stream {
 		best, q.overtaken = longest, 0
 	}
 	s := q.first[best]
-	q.first[best], s.nextQueued = s.nextQueued, nil
+	e := s.out.Load()
+	q.first[best], e.nextQueued = e.nextQueued, nil
 	if q.first[best] == nil {
 		q.last[best] = nil
 		q.waiting &^= 1 << best

@@ -139,6 +139,7 @@ func TestScheduleAgainstRule(t *testing.T) {
 		for range 500 {
 			if rnd.IntN(2) == 0 || len(waiting) == 0 {
 				e := entry{&Stream{}, uint8(rnd.IntN(10))}
+				e.s.out.Store(&egress{})
 				q.push(e.s, e.rank)
 				e.rank = min(e.rank, 7)
 				waiting = append(waiting, e)
@@ -189,7 +190,7 @@ func TestManyRankChanges(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, uint64(n), s.Counters().SDUsOut)
 		require.Equal(t, 9*n, len(y.in.buf))
-		require.Empty(t, s.out.runs)
+		require.Empty(t, s.sending().runs)
 		m.Abort(nil)
 		m.Close()
 	})

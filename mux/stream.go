@@ -38,17 +38,39 @@ type Stream struct {
 	armStart Start       // owned by the multiplexer's lock
 	armed    atomic.Bool // arm is set
 
+	egressLimit int
+
 	in  ingress
-	out egress
+	out atomic.Pointer[egress] // made by the first send: most streams of most connections never send
 
-	// owned by the multiplexer's lock
-	queuedAt   uint64
-	nextQueued *Stream
-	arm        func()
-
+	arm    func() // owned by the multiplexer's lock
 	onData atomic.Pointer[func()]
 
-	bytesIn, bytesOut, sdusIn, sdusOut atomic.Uint64
+	bytesIn, sdusIn atomic.Uint64
+}
+
+// sending returns the stream's sending half.
+func (s *Stream) sending() *egress {
+	if e := s.out.Load(); e != nil {
+		return e
+	}
+	m := s.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := s.out.Load(); e != nil {
+		return e
+	}
+	e := &egress{limit: s.egressLimit, open: -1}
+	switch { // what has ended the others already
+	case m.err != nil:
+		e.err = m.err
+	case m.unsendable != nil:
+		e.err = m.unsendable
+	case m.stopping:
+		e.err = &Error{Kind: Stopped}
+	}
+	s.out.Store(e)
+	return e
 }
 
 // Number returns the mini-protocol's number.
@@ -74,14 +96,14 @@ func (s *Stream) Send(ctx context.Context, p []byte) error {
 // until [Stream.Flush] or until the limit is reached. Ranks above 7 count as 7.
 func (s *Stream) Append(ctx context.Context, rank uint8, p []byte) error {
 	for {
-		n, err := s.out.append(s, rank, p, false)
+		n, err := s.sending().append(s, rank, p, false)
 		if err != nil {
 			return err
 		}
 		if p = p[n:]; len(p) == 0 {
 			return nil
 		}
-		if err := s.out.waitRoom(ctx, s); err != nil {
+		if err := s.sending().waitRoom(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -90,19 +112,27 @@ func (s *Stream) Append(ctx context.Context, rank uint8, p []byte) error {
 // TryAppend is Append that takes p whole or not at all and never blocks: it fails with an [*Error] of kind [EgressFull] while
 // the stream's egress limit is reached. The stream may hold one message beyond its limit.
 func (s *Stream) TryAppend(rank uint8, p []byte) error {
-	_, err := s.out.append(s, rank, p, true)
+	_, err := s.sending().append(s, rank, p, true)
 	return err
 }
 
 // Flush lets everything appended so far leave. It does not block.
-func (s *Stream) Flush() error { return s.out.flush(s) }
+func (s *Stream) Flush() error {
+	if e := s.out.Load(); e != nil {
+		return e.flush(s)
+	}
+	if s.m.failed.Load() {
+		return s.m.Err()
+	}
+	return nil
+}
 
 // WaitCut returns when everything appended has been cut into SDUs: at most one batch of them has not reached the bearer.
 func (s *Stream) WaitCut(ctx context.Context) error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	return s.out.waitEmpty(ctx, s)
+	return s.sending().waitEmpty(ctx, s)
 }
 
 // Wait returns all bytes that have arrived and were not discarded, once they are more than seen. The slice stays valid until
@@ -151,10 +181,11 @@ func (s *Stream) OnData(f func()) {
 
 // Counters returns the traffic of this stream so far.
 func (s *Stream) Counters() StreamCounters {
-	return StreamCounters{
-		Number: s.number, Role: s.role,
-		BytesIn: s.bytesIn.Load(), BytesOut: s.bytesOut.Load(), SDUsIn: s.sdusIn.Load(), SDUsOut: s.sdusOut.Load(),
+	c := StreamCounters{Number: s.number, Role: s.role, BytesIn: s.bytesIn.Load(), SDUsIn: s.sdusIn.Load()}
+	if e := s.out.Load(); e != nil {
+		c.BytesOut, c.SDUsOut = e.bytesOut.Load(), e.sdusOut.Load()
 	}
+	return c
 }
 
 // StreamCounters is the traffic of one stream: payload bytes and SDUs.

@@ -109,7 +109,7 @@ func (m *Mux) write() {
 			if s == nil {
 				break
 			}
-			s.out.cutFrame(s, b)
+			s.out.Load().cutFrame(s, b)
 		}
 		if b.sdus == 0 {
 			continue
@@ -154,8 +154,13 @@ func (m *Mux) writeFailed(err *Error) {
 		m.fail(err)
 		return
 	}
+	m.mu.Lock()
+	m.unsendable = err
+	m.mu.Unlock()
 	for _, s := range *m.streams.Load() {
-		s.out.end(err)
+		if e := s.out.Load(); e != nil {
+			e.end(err)
+		}
 	}
 }
 
