@@ -109,8 +109,14 @@ func (n *node) duplex(ctx context.Context, number uint16) (*link, error) {
 	return l, nil
 }
 
-// opening is how long the node gets for its first message; on another connection it was in time.
-func (l *link) opening() time.Duration { return l.wait.answer }
+// first returns the first message of an initiator of the node's. That it opened one on another connection does not oblige it to.
+func (l *link) first(number uint16) ([]byte, error) {
+	_, msg, err := l.request(l.wait.answer, number)
+	if errors.Is(err, errSilent) {
+		return nil, skipf("the node has opened an initiator of number %d on another connection, and not on this one within %v", number, l.wait.answer)
+	}
+	return msg, setup(err)
+}
 
 // onClient makes a check of what the node does after its first keep-alive request.
 func onClient(number uint16, f func(l *link, cookie uint16) (string, error)) func(context.Context, *node) (string, error) {
@@ -120,9 +126,9 @@ func onClient(number uint16, f func(l *link, cookie uint16) (string, error)) fun
 			return "", setup(err)
 		}
 		defer l.close()
-		_, msg, err := l.request(l.opening(), number)
+		msg, err := l.first(number)
 		if err != nil {
-			return "", setup(err)
+			return "", err
 		}
 		cookie, err := keepalive.DecodeKeepAlive(msg)
 		if err != nil {
@@ -176,9 +182,9 @@ func (f *followed) start(ctx context.Context) (err error) {
 		return setup(err)
 	}
 	for range 8 {
-		_, msg, err := f.l.request(f.l.opening(), chainsync.Number)
+		msg, err := f.l.first(chainsync.Number)
 		if err != nil {
-			return setup(err)
+			return err
 		}
 		m, err := chainsync.Decode(chainsync.StateIdle, msg)
 		if err != nil {
@@ -219,7 +225,7 @@ func (f *followed) requested() error {
 	if f.pending > 0 {
 		return nil
 	}
-	_, msg, err := f.l.request(f.l.opening(), chainsync.Number)
+	_, msg, err := f.l.request(f.l.wait.answer, chainsync.Number)
 	if err == nil && string(msg) != string(chainsync.AppendRequestNext(nil)) {
 		err = fmt.Errorf("%s instead of RequestNext", brief(msg))
 	}
@@ -324,9 +330,9 @@ func onOffer(f func(l *link) (string, error)) func(context.Context, *node) (stri
 			return "", setup(err)
 		}
 		defer l.close()
-		_, msg, err := l.request(l.opening(), txsubmission.Number)
+		msg, err := l.first(txsubmission.Number)
 		if err != nil {
-			return "", setup(err)
+			return "", err
 		}
 		if string(msg) != string(txsubmission.AppendInit(nil)) {
 			return "", fmt.Errorf("begins with %s", brief(msg))
