@@ -55,7 +55,7 @@ func (c *Core) checked(picks []netip.AddrPort, n int) ([]*peer, bool) {
 	}
 	peers := c.picked[:0]
 	for _, a := range picks {
-		if p := c.find(a); p != nil && p.has(shown) {
+		if p := c.pickedPeer(a); p != nil && p.has(shown) {
 			p.clear(shown)
 			peers = append(peers, p)
 		}
@@ -65,6 +65,19 @@ func (c *Core) checked(picks []netip.AddrPort, n int) ([]*peer, bool) {
 	}
 	c.picked = peers
 	return peers, len(peers) == len(picks)
+}
+
+// pickedPeer finds a peer that was picked. Among a few candidates looking is quicker than hashing.
+func (c *Core) pickedPeer(a netip.AddrPort) *peer {
+	if len(c.candidates) > 8 {
+		return c.find(a)
+	}
+	for i := range c.candidates {
+		if c.candidates[i].Peer == a {
+			return c.at(c.candidates[i].id)
+		}
+	}
+	return nil
 }
 
 // sample fills c.candidates with m of the total peers in c.from, drawn uniformly.
