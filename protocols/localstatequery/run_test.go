@@ -148,13 +148,13 @@ func TestHostileClients(t *testing.T) {
 			unaffected := lsq.NewClient(rawpeer.Dial(t, addr, true))
 			<-conns
 			p := rawpeer.Connect(t, addr, true, lsq.Number)
+			server := <-conns // before it is gone
 			for i, m := range c.say {
 				if i > 0 {
 					require.Equal(t, lsq.AppendAcquired(nil), p.Hear())
 				}
 				p.Say(m)
 			}
-			server := <-conns
 			rawpeer.Violated(t, server, c.kind, nil)
 			server.Close()
 			require.Zero(t, l.held.Load(), "nothing stays held")

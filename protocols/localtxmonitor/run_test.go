@@ -201,13 +201,14 @@ func TestHostileClients(t *testing.T) {
 			unaffected := ltm.NewClient(rawpeer.Dial(t, addr, true))
 			<-conns
 			p := rawpeer.Connect(t, addr, true, ltm.Number)
+			server := <-conns // before it is gone
 			for i, m := range c.say {
 				if i > 0 {
 					require.Equal(t, ltm.AppendAcquired(nil, 102), p.Hear())
 				}
 				p.Say(m)
 			}
-			rawpeer.Violated(t, <-conns, c.kind, nil)
+			rawpeer.Violated(t, server, c.kind, nil)
 			_, err := unaffected.Acquire(rawpeer.Context(t))
 			require.NoError(t, err)
 		})

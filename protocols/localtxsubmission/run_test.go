@@ -94,8 +94,10 @@ func TestHostileClients(t *testing.T) {
 			addr, conns := rawpeer.Serve(t, true, connmgr.Serve(lts.Responder(acceptor{})))
 			unaffected := lts.NewClient(rawpeer.Dial(t, addr, true))
 			<-conns
-			rawpeer.Connect(t, addr, true, lts.Number).Say(c.say...)
-			rawpeer.Violated(t, <-conns, c.kind, nil)
+			p := rawpeer.Connect(t, addr, true, lts.Number)
+			server := <-conns // before it is gone
+			p.Say(c.say...)
+			rawpeer.Violated(t, server, c.kind, nil)
 			require.NoError(t, unaffected.Submit(rawpeer.Context(t), tx(0)))
 		})
 	}

@@ -284,6 +284,7 @@ func TestHostileAskers(t *testing.T) {
 			ours := newStore(1 << 20)
 			<-conns
 			p := rawpeer.Connect(t, addr, false, od.CertificateNumber)
+			server := <-conns // before it is gone
 			p.Say(od.AppendInit(nil))
 			for i, m := range c.requests {
 				p.Say(m)
@@ -291,7 +292,7 @@ func TestHostileAskers(t *testing.T) {
 					require.NotNil(t, p.Hear())
 				}
 			}
-			rawpeer.Violated(t, <-conns, c.kind, c.cause)
+			rawpeer.Violated(t, server, c.kind, c.cause)
 			ask(t, unaffected, od.Certificates.NewInbound(ours, od.Limits{}))
 			ours.until(t, 20)
 		})

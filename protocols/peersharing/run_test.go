@@ -75,9 +75,10 @@ func TestOnlyWhenNegotiated(t *testing.T) {
 	}
 	addr, conns := rawpeer.Serve(t, false, connmgr.Serve(peersharing.Responder(peers(1))))
 	p := rawpeer.Connect(t, addr, false, peersharing.Number)
+	server := <-conns // before it is gone
 	p.Say(peersharing.AppendShareRequest(nil, 1))
 	require.Nil(t, p.Hear())
-	err := (<-conns).Wait(rawpeer.Context(t))
+	err := server.Wait(rawpeer.Context(t))
 	require.ErrorContains(t, err, "10")
 	var m *mux.Error
 	require.ErrorAs(t, err, &m)
@@ -99,8 +100,10 @@ func TestHostileClients(t *testing.T) {
 			addr, conns := rawpeer.Serve(t, false, connmgr.WithPeerSharing(), connmgr.Serve(peersharing.Responder(peers(3))))
 			unaffected := peersharing.NewClient(rawpeer.Dial(t, addr, false, connmgr.WithPeerSharing()))
 			<-conns
-			rawpeer.Connect(t, addr, false, peersharing.Number).Say(c.say...)
-			rawpeer.Violated(t, <-conns, c.kind, nil)
+			p := rawpeer.Connect(t, addr, false, peersharing.Number)
+			server := <-conns // before it is gone
+			p.Say(c.say...)
+			rawpeer.Violated(t, server, c.kind, nil)
 			got, err := unaffected.Ask(rawpeer.Context(t), 2)
 			require.NoError(t, err)
 			require.Len(t, got, 2)

@@ -307,10 +307,11 @@ func TestHostileOwners(t *testing.T) {
 			unaffected := offer(t, addr, honest)
 			<-conns
 			p := rawpeer.Connect(t, addr, false, txsubmission.Number)
+			server := <-conns // before it is gone
 			p.Say(txsubmission.AppendInit(nil))
 			require.Equal(t, txsubmission.AppendRequestTxIDs(nil, true, 0, 6), p.Hear())
 			c.script(p)
-			rawpeer.Violated(t, <-conns, c.kind, c.cause)
+			rawpeer.Violated(t, server, c.kind, c.cause)
 			require.Eventually(t, func() bool { return in.Counters().Peers == 1 }, 10*time.Second, time.Millisecond)
 			// Whatever the hostile one had announced, the honest one delivers.
 			require.NoError(t, honest.Add(id, tx))
