@@ -82,6 +82,14 @@ func (n *network) chaos(ctx context.Context) error {
 	}
 	mend()
 	later.Wait()
+	if ctx.Err() != nil {
+		return failed
+	}
+	for _, m := range n.members { // those that somebody has killed by hand, too
+		if m.up() == nil {
+			failed = errors.Join(failed, n.restart(m.id))
+		}
+	}
 	return failed
 }
 

@@ -42,6 +42,7 @@ func TestTargetsFitTheNetwork(t *testing.T) {
 }
 
 func TestChainFromFilesReachesEveryNode(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	g := chain.NewGenerator(3)
 	g.Size = func(uint64) int { return 3000 }
@@ -54,7 +55,7 @@ func TestChainFromFilesReachesEveryNode(t *testing.T) {
 	})
 	require.NoError(t, err)
 	var out bytes.Buffer
-	require.NoError(t, run(context.Background(), strings.Fields("-nodes 7 -duration 6s -json -chain "+dir), &out))
+	require.NoError(t, run(context.Background(), strings.Fields("-http 127.0.0.1:0 -nodes 7 -duration 6s -json -chain "+dir), &out))
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	var s stateLine
 	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &s))
@@ -66,13 +67,15 @@ func TestChainFromFilesReachesEveryNode(t *testing.T) {
 }
 
 func TestGeneratedChainReachesEveryNode(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
-	require.NoError(t, run(context.Background(), strings.Fields("-nodes 3 -duration 4s"), &out))
+	require.NoError(t, run(context.Background(), strings.Fields("-http 127.0.0.1:0 -nodes 3 -duration 4s"), &out))
 	require.Regexp(t, `^3 of 3 nodes hold all \d+ blocks and \d+ transactions; diffusion p50 [\d.]+ ms, p95 [\d.]+ ms\n$`, out.String())
 }
 
 // TestIncompleteNodesAreFound: the check at the end does not take a node's word for it.
 func TestIncompleteNodesAreFound(t *testing.T) {
+	t.Parallel()
 	n, err := newNetwork(config{nodes: 3, seed: 1}, t.TempDir())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, n.close()) }()
@@ -93,6 +96,7 @@ func TestIncompleteNodesAreFound(t *testing.T) {
 
 // TestKilledNodeKeepsWhatItHas: what a killed node had is there when it is up again, before it has met anybody.
 func TestKilledNodeKeepsWhatItHas(t *testing.T) {
+	t.Parallel()
 	n, err := newNetwork(config{nodes: 4, seed: 1}, t.TempDir())
 	require.NoError(t, err)
 	defer func() { require.NoError(t, n.close()) }()
@@ -109,7 +113,7 @@ func TestKilledNodeKeepsWhatItHas(t *testing.T) {
 	require.FileExists(t, n.members[3].dir+"/peers")
 	n.partition(nil)
 	killed, names := false, map[string]bool{}
-	for _, e := range n.since(0, maxEvents) {
+	for _, e := range n.Log(0, maxEvents) {
 		killed = killed || e.Node == 3 && e.Name == "killed"
 		names[e.Decision] = true
 	}
@@ -124,26 +128,28 @@ func TestEventLogIsBounded(t *testing.T) {
 	for range maxEvents + 10 {
 		n.say(-1, "x", "")
 	}
-	all := n.since(0, maxEvents)
+	all := n.Log(0, maxEvents)
 	require.Len(t, all, maxEvents)
 	for i, e := range all {
 		require.Equal(t, uint64(i+11), e.Number)
 	}
-	require.Len(t, n.since(0, 5), 5)
-	require.Empty(t, n.since(maxEvents+10, 5))
-	require.Equal(t, uint64(maxEvents+10), n.since(maxEvents+9, 5)[0].Number)
+	require.Len(t, n.Log(0, 5), 5)
+	require.Empty(t, n.Log(maxEvents+10, 5))
+	require.Equal(t, uint64(maxEvents+10), n.Log(maxEvents+9, 5)[0].Number)
 }
 
 func TestChaosIsSurvived(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
-	require.NoError(t, run(context.Background(), strings.Fields("-nodes 5 -duration 16s -chaos -json"), &out))
+	require.NoError(t, run(context.Background(), strings.Fields("-http 127.0.0.1:0 -nodes 5 -duration 14s -chaos -json"), &out))
 	require.Contains(t, out.String(), `"event":"summary","nodes":5`)
 }
 
 func TestInterruptedRunIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	require.Error(t, run(ctx, strings.Fields("-nodes 2 -duration 1h"), io.Discard))
+	require.Error(t, run(ctx, strings.Fields("-http 127.0.0.1:0 -nodes 2 -duration 1h"), io.Discard))
 }
 
 func TestCommandLine(t *testing.T) {
@@ -155,7 +161,7 @@ func TestCommandLine(t *testing.T) {
 		"-chain /nonexistent": 1,
 		"-h":                  0,
 	} {
-		err := run(context.Background(), strings.Fields(args), io.Discard)
+		err := run(context.Background(), append([]string{"-http", "127.0.0.1:0"}, strings.Fields(args)...), io.Discard)
 		require.Equal(t, want, cli.Code("devnet", err, io.Discard), args)
 	}
 }

@@ -3,21 +3,27 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"os"
 	"time"
 
 	"github.com/hearthnet/hearth/examples/internal/cli"
 )
 
-const usage = `usage: devnet [-nodes 12] [-duration 0] [-chaos] [-seed 1] [-chain DIR] [-json]
+const usage = `usage: devnet [-nodes 12] [-duration 0] [-chaos] [-http 127.0.0.1:7070] [-token T] [-seed 1] [-chain DIR] [-json]
 
 N complete nodes on loopback TCP. Each has its own governor, which knows the others as public roots and decides which of them to be
 connected to, and its own connection manager. One node produces a chain: the blocks in -chain DIR, or one generated from the seed;
 the others follow their hot peers with chain-sync, fetch with block-fetch and relay. Transactions enter at random nodes.
 With -duration it stops by itself, checks that every node holds every block and every transaction, and exits 0 only then.
-With -chaos nodes are killed, restarted, slowed and partitioned, until half the time is over or 30 s are left, whichever is later.`
+With -chaos nodes are killed, restarted, slowed and partitioned, until half the time is over or 30 s are left, whichever is later. At -http there are a live page, JSON under /api/ and Prometheus metrics at /metrics; -token guards what changes
+something there.`
 
 func main() { cli.Main("devnet", run) }
 
@@ -29,7 +35,12 @@ type config struct {
 	seed     uint64
 	chain    string
 	json     bool
+	http     string
+	token    string
 }
+
+// defaultHTTP is where the page is unless told otherwise; when it is taken, any free port of this host will do.
+const defaultHTTP = "127.0.0.1:7070"
 
 // working is how long blocks are produced and chaos reigns in a run that has an end; the rest is settling.
 func (c config) working() time.Duration { return max(c.duration/2, c.duration-settle) }
@@ -43,6 +54,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	fs.Uint64Var(&c.seed, "seed", 1, "seed of everything random")
 	fs.StringVar(&c.chain, "chain", "", "folder of immutable-DB chunks or *.cbor blocks to produce")
 	fs.BoolVar(&c.json, "json", false, "one JSON object a line on stdout")
+	fs.StringVar(&c.http, "http", defaultHTTP, "address of the live page, the JSON API and /metrics; empty: none")
+	fs.StringVar(&c.token, "token", "", "token for what changes something there; default: a random one, which is printed")
 	rest, err := fs.Parse(args)
 	switch {
 	case err != nil:
@@ -54,6 +67,19 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	case c.duration < 0:
 		return cli.Usagef("-duration %v is negative", c.duration)
 	}
+	explicit := false
+	fs.Visit(func(f *flag.Flag) { explicit = explicit || f.Name == "http" })
+	ln, err := listenHTTP(c.http, explicit)
+	if err != nil {
+		return err
+	}
+	if ln != nil {
+		defer func() { _ = ln.Close() }() // the second time, unless it was not served
+		if c.token == "" {
+			c.token = rand.Text()
+		}
+		fmt.Fprintf(os.Stderr, "http://%s/#token=%s\n", ln.Addr(), c.token)
+	}
 	dir, err := os.MkdirTemp("", "devnet-")
 	if err != nil {
 		return err
@@ -63,5 +89,18 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	return n.run(ctx, newReport(stdout, c))
+	return n.run(ctx, ln, newReport(stdout, c))
+}
+
+// listenHTTP listens for the page; nil for nowhere.
+func listenHTTP(addr string, explicit bool) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err == nil || explicit {
+		return ln, err
+	}
+	slog.Warn("the default address of the page is taken, another port is used", "err", err)
+	return net.Listen("tcp", "127.0.0.1:0")
 }

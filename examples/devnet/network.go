@@ -15,6 +15,7 @@ import (
 	"github.com/hearthnet/hearth/connmgr"
 	"github.com/hearthnet/hearth/examples/chain"
 	"github.com/hearthnet/hearth/examples/internal/node"
+	"github.com/hearthnet/hearth/examples/internal/page"
 	"github.com/hearthnet/hearth/topology"
 )
 
@@ -44,19 +45,8 @@ type network struct {
 	delays []time.Duration // of blocks to nodes, a ring once it is full
 	oldest int             // in the ring
 	txs    [][]byte        // ids of the transactions that entered
-	events []happening     // a ring of the latest
+	events []page.Event    // a ring of the latest
 	count  uint64          // of all events ever
-}
-
-// happening is one line of the event log.
-type happening struct {
-	Number   uint64    `json:"n"`
-	At       time.Time `json:"at"`
-	Node     int       `json:"node"` // −1: the network
-	Name     string    `json:"name"`
-	Decision string    `json:"decision,omitempty"`
-	Peers    []int     `json:"peers,omitempty"`
-	Detail   string    `json:"detail,omitempty"`
 }
 
 // maxEvents bounds the event log.
@@ -137,8 +127,8 @@ func (n *network) until() <-chan time.Time {
 	return time.After(time.Until(n.began.Add(n.c.working())))
 }
 
-// run runs the network for its time and checks the result, if there is an end.
-func (n *network) run(ctx context.Context, r *report) (err error) {
+// run runs the network for its time and checks the result, if there is an end. It shows itself on ln, if there is one, and closes it.
+func (n *network) run(ctx context.Context, ln net.Listener, r *report) (err error) {
 	defer func() { err = errors.Join(err, n.close()) }()
 	running, stop := context.WithCancel(ctx)
 	defer stop()
@@ -146,6 +136,9 @@ func (n *network) run(ctx context.Context, r *report) (err error) {
 	tasks.Go(func() error { return n.produce(running) })
 	tasks.Go(func() error { return n.inject(running) })
 	tasks.Go(func() error { return r.progress(running, n) })
+	if ln != nil {
+		tasks.Go(func() error { return n.serve(running, ln) })
+	}
 	if n.c.chaos {
 		tasks.Go(func() error { return n.chaos(running) })
 	}
@@ -258,7 +251,7 @@ func (n *network) adopted(_ int, p chain.Point) {
 
 // decided notes what a node's governor did.
 func (n *network) decided(id int, e node.Event) {
-	h := happening{At: e.At, Node: id, Name: e.Name, Decision: e.Decision, Detail: e.Detail}
+	h := page.Event{At: e.At, Node: id, Name: e.Name, Decision: e.Decision, Detail: e.Detail}
 	for _, p := range e.Peers[:min(len(e.Peers), 20)] {
 		if at, ok := n.faults.at[p]; ok {
 			h.Peers = append(h.Peers, at)
@@ -269,10 +262,10 @@ func (n *network) decided(id int, e node.Event) {
 
 // say notes what was done to a node, or to all.
 func (n *network) say(id int, what, detail string) {
-	n.add(happening{At: time.Now(), Node: id, Name: what, Detail: detail})
+	n.add(page.Event{At: time.Now(), Node: id, Name: what, Detail: detail})
 }
 
-func (n *network) add(h happening) {
+func (n *network) add(h page.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.count++
@@ -284,12 +277,12 @@ func (n *network) add(h happening) {
 	n.events[(n.count-1)%maxEvents] = h
 }
 
-// since returns the events after a number, as far as they are kept, at most the latest limit.
-func (n *network) since(after uint64, limit int) []happening {
+// Log implements [page.Host]: the events after a number, as far as they are kept, at most the latest limit.
+func (n *network) Log(after uint64, limit int) []page.Event {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	first := max(after, n.count-uint64(len(n.events)), n.count-min(n.count, uint64(limit)))
-	out := make([]happening, 0, n.count-min(n.count, first))
+	out := make([]page.Event, 0, n.count-min(n.count, first))
 	for i := first; i < n.count; i++ {
 		out = append(out, n.events[i%maxEvents])
 	}

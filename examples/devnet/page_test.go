@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/stretchr/testify/require"
+
+	"github.com/hearthnet/hearth/examples/internal/page"
+)
+
+// shown runs a network and shows it, until the test ends.
+func shown(t *testing.T, nodes int) (url string) {
+	t.Helper()
+	n, err := newNetwork(config{nodes: nodes, seed: 1, token: "t"}, t.TempDir())
+	require.NoError(t, err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- n.run(ctx, ln, newReport(io.Discard, n.c)) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return "http://" + ln.Addr().String()
+}
+
+func fetch(t *testing.T, url string) []byte {
+	t.Helper()
+	resp, err := http.Get(url)
+	require.NoError(t, err)
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, 200, resp.StatusCode, string(body))
+	return body
+}
+
+// TestMetricsEqualThePage: at three moments, every value of /metrics is that of the JSON of the same snapshot.
+func TestMetricsEqualThePage(t *testing.T) {
+	t.Parallel()
+	url := shown(t, 4)
+	last := uint64(0)
+	for range 3 {
+		var s page.Snapshot
+		require.Eventually(t, func() bool {
+			s = page.Snapshot{}
+			return json.Unmarshal(fetch(t, url+"/api/state"), &s) == nil && s.Number > last && s.Nodes[3].Hot == 3
+		}, 20*time.Second, 50*time.Millisecond)
+		last = s.Number
+		p := expfmt.NewTextParser(model.LegacyValidation)
+		families, err := p.TextToMetricFamilies(strings.NewReader(string(fetch(t, fmt.Sprintf("%s/metrics?snapshot=%d", url, s.Number)))))
+		require.NoError(t, err)
+		values := 0
+		for name, f := range families {
+			require.NotEmpty(t, f.GetHelp(), name)
+			for _, m := range f.GetMetric() {
+				node, key := -1, name
+				var protocol, direction string
+				for _, l := range m.GetLabel() {
+					switch v := l.GetValue(); l.GetName() {
+					case "node":
+						_, err := fmt.Sscan(v, &node)
+						require.NoError(t, err)
+					case "decision":
+						key += fmt.Sprintf("{decision=%q}", v)
+					case "protocol":
+						protocol = v
+					case "direction":
+						direction = v
+					}
+				}
+				if protocol != "" {
+					key += fmt.Sprintf("{protocol=%q,direction=%q}", protocol, direction)
+				}
+				v, ok := s.Nodes[node].Counters[key]
+				require.True(t, ok, key)
+				require.Equal(t, v, m.GetGauge().GetValue()+m.GetCounter().GetValue(), key)
+				values++
+			}
+		}
+		for _, n := range s.Nodes {
+			values -= len(n.Counters)
+		}
+		require.Zero(t, values)
+	}
+}
+
+// TestPageInABrowser loads the page in a browser, looks at the graph, kills a node there and asks why a peer is where it is. With
+// HEARTH_SHOTS=DIR it leaves screenshots.
+func TestPageInABrowser(t *testing.T) {
+	t.Parallel()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		t.Skip("skipped: no chromium")
+	}
+	url := shown(t, 6)
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1200, 1400))
+	allocated, free := chromedp.NewExecAllocator(context.Background(), opts...)
+	defer free()
+	tab, closeTab := chromedp.NewContext(allocated)
+	defer closeTab()
+	ctx, cancel := context.WithTimeout(tab, 60*time.Second)
+	defer cancel()
+	complaints := make(chan string, 100)
+	chromedp.ListenTarget(ctx, func(ev any) {
+		text := ""
+		switch ev := ev.(type) {
+		case *runtime.EventExceptionThrown:
+			text = ev.ExceptionDetails.Error()
+		case *runtime.EventConsoleAPICalled:
+			text = fmt.Sprint(ev.Type, ev.Args)
+		case *log.EventEntryAdded:
+			text = ev.Entry.Text
+		default:
+			return
+		}
+		select {
+		case complaints <- text:
+		default:
+		}
+	})
+	until := func(js string) chromedp.Action {
+		return chromedp.Poll(js, nil, chromedp.WithPollingTimeout(20*time.Second))
+	}
+	shot := func(name string) chromedp.Action {
+		return chromedp.ActionFunc(func(ctx context.Context) error {
+			dir := os.Getenv("HEARTH_SHOTS")
+			if dir == "" {
+				return nil
+			}
+			var png []byte
+			if err := chromedp.FullScreenshot(&png, 100).Do(ctx); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600)
+		})
+	}
+	var nodes int
+	var explanation, decision string
+	require.NoError(t, chromedp.Run(ctx, log.Enable(), chromedp.Navigate(url+"/#token=t"),
+		until(`document.querySelectorAll("#graph .node").length === 6 && document.querySelectorAll("#graph path.hot").length === 30`),
+		chromedp.Evaluate(`document.querySelectorAll("#graph .node:not(.down)").length`, &nodes), shot("start"),
+		chromedp.Click(`.node[data-node="2"] circle`),
+		until(`document.querySelectorAll("#peers tbody tr").length === 5`),
+		chromedp.Click(`#peers tbody tr`, chromedp.ByQuery),
+		until(`document.querySelector("#explanation").textContent !== ""`),
+		chromedp.Text(`#explanation`, &explanation), chromedp.Text(`#peers tbody tr td:nth-child(3)`, &decision, chromedp.ByQuery), shot("explain")))
+	require.Equal(t, 6, nodes)
+	require.NotEmpty(t, decision)
+	require.Contains(t, explanation, decision)
+
+	var took float64 // ms
+	require.NoError(t, chromedp.Run(ctx,
+		chromedp.Evaluate(`window.pressed = performance.now()`, nil), chromedp.Click(`#kill`),
+		until(`!!document.querySelector('.node.down[data-node="2"]')`),
+		chromedp.Evaluate(`performance.now() - window.pressed`, &took), shot("killed")))
+	require.Less(t, took, 2000.0)
+	t.Logf("a kill is seen after %.0f ms", took)
+	require.NoError(t, chromedp.Run(ctx, until(`!document.querySelector("#restart").disabled`), chromedp.Click(`#restart`),
+		until(`document.querySelectorAll("#graph .node:not(.down)").length === 6`),
+		emulation.SetDeviceMetricsOverride(390, 844, 2, true), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}),
+		until(`document.documentElement.scrollWidth <= 390`), shot("phone")))
+	select {
+	case text := <-complaints:
+		t.Fatal("the console says: ", text)
+	default:
+	}
+}
