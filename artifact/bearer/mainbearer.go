@@ -110,14 +110,12 @@ func (b *mainBearer) Bulk(ctx context.Context, index int) (artifact.Link, error)
 	return b.n.dialBulk(ctx, b, index)
 }
 
-// keep waits for the end of the bearer and sees it through. It returns why it ended.
+// keep waits for the end of the bearer and sees it through. It returns why it ended. A connection that fails is noticed by the node,
+// which receives on it, and which closes the bearer when it has forgotten the peer.
 func (b *mainBearer) keep() error {
-	select {
-	case <-b.closing:
-		if adversarial(b.blame) {
-			b.m.Abort(b.blame)
-		}
-	case <-b.m.Done():
+	<-b.closing
+	if adversarial(b.blame) {
+		b.m.Abort(b.blame)
 	}
 	return b.drop(b.blame)
 }

@@ -423,10 +423,10 @@ func TestLoopback(t *testing.T) {
 	require.NoError(t, ctx.Err())
 	for _, n := range ns {
 		require.Zero(t, n.Counters().Violations)
-		require.Empty(t, n.blames())
 	}
 	for _, n := range ns {
 		n.close(t)
+		require.Zero(t, n.bans)
 	}
 }
 

@@ -101,7 +101,13 @@ func (r *replica) Bouncer(artifact.Reader[*file]) func(artifact.ID, []byte) arti
 
 func (r *replica) bounce(id artifact.ID, attr []byte) artifact.Interest {
 	m, err := parseAttr(attr)
-	if err != nil || !r.d.wants(m, id) {
+	if err != nil {
+		return artifact.NotWanted
+	}
+	switch yes, later := r.d.wants(m, id); {
+	case later:
+		return artifact.MaybeLater
+	case !yes:
 		return artifact.NotWanted
 	}
 	r.mu.Lock()
@@ -165,7 +171,7 @@ func (r *replica) install(v version, f *file) (was *entry, err error) {
 		return nil, err
 	}
 	if f.part != nil {
-		f.part.settle(joined{content{r.d, v.Name, st}, v.size, v.trailer()})
+		f.part.settle(joined{fileContent{r.d, v.Name, st}, v.size, v.trailer()})
 	}
 	f.content, f.part = nil, nil
 	return was, nil

@@ -20,8 +20,9 @@ import (
 type dir struct {
 	path, state string
 
-	mu    sync.Mutex
-	files map[string]*entry // what is published, or known to be there
+	mu      sync.Mutex
+	files   map[string]*entry // what is published, or known to be there
+	pending map[string]stamp  // what the last scan found and has not been published
 }
 
 // entry is a name and the version of it that this node has.
@@ -138,9 +139,9 @@ func (d *dir) open(name string) (*os.File, fs.FileInfo, error) {
 	return f, fi, nil
 }
 
-// content reads a file of DIR as long as it is what it was. It keeps nothing open between reads, so thousands of files cost no
+// fileContent reads a file of DIR as long as it is what it was. It keeps nothing open between reads, so thousands of files cost no
 // descriptors.
-type content struct {
+type fileContent struct {
 	d    *dir
 	name string
 	was  stamp
@@ -148,7 +149,7 @@ type content struct {
 
 // ReadAt implements io.ReaderAt. A file that has changed is an error, also when it changed during the read: others must never be given
 // bytes that do not have their hash.
-func (c content) ReadAt(p []byte, off int64) (n int, err error) {
+func (c fileContent) ReadAt(p []byte, off int64) (n int, err error) {
 	f, fi, err := c.d.open(c.name)
 	if err != nil {
 		return 0, err
@@ -178,12 +179,28 @@ func (d *dir) current(name string) (entry, bool) {
 	return *e, true
 }
 
-// wants reports whether a version is news.
-func (d *dir) wants(m meta, id artifact.ID) bool {
+// wants says whether a version that is offered is news. While a file of that name, not older, waits to be published, that is not
+// known yet: after a restart everything would be fetched that is there.
+func (d *dir) wants(m meta, id artifact.ID) (yes, later bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if st, ok := d.pending[m.Name]; ok && st.mtime >= m.MTime {
+		return false, true
+	}
 	e := d.files[m.Name]
-	return e == nil || (&version{meta: m, id: id}).beats(&e.version)
+	return e == nil || (&version{meta: m, id: id}).beats(&e.version), false
+}
+
+// setPending says what waits to be published.
+func (d *dir) setPending(files map[string]stamp) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, st := range files {
+		if e := d.files[name]; e != nil && e.stat == st {
+			delete(files, name) // came meanwhile
+		}
+	}
+	d.pending = files
 }
 
 // errStands is what install returns when what is in DIR is not to be replaced.
@@ -250,6 +267,9 @@ func (d *dir) publish(v version, st stamp) (was *entry, ok bool) {
 		return nil, false
 	}
 	d.files[v.Name] = &entry{version: v, stat: st}
+	if d.pending[v.Name] == st {
+		delete(d.pending, v.Name)
+	}
 	return was, true
 }
 

@@ -171,6 +171,10 @@ func start(o options, ln net.Listener, tell func(event)) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	scan := newScanner(d, r, h, tell)
+	if err := scan.scan(time.Now()); err != nil { // before anybody offers what is there already
+		return nil, errors.Join(err, n.Close())
+	}
 	net, err := bearer.New(n, bearer.Config{
 		Network: network, Listener: ln, Peers: o.peers, Notify: func(e bearer.Event) { notify(e, tell) },
 	})
@@ -182,7 +186,7 @@ func start(o options, ln net.Listener, tell func(event)) (*node, error) {
 	tell(event{Event: "listening", Addr: ln.Addr().String(), ID: hex.EncodeToString(id[:])})
 	go func() {
 		defer close(g.done)
-		newScanner(d, r, h, tell).run(ctx)
+		scan.run(ctx)
 	}()
 	return g, nil
 }

@@ -48,7 +48,7 @@ func newScanner(d *dir, r *replica, h *artifact.Handle[*file], tell func(event))
 	return s
 }
 
-// run scans until ctx ends. Urgent files have a publisher of their own, so that no large file's hash is in their way.
+// run goes on scanning until ctx ends. Urgent files have a publisher of their own, so that no large file's hash is in their way.
 func (s *scanner) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -58,13 +58,13 @@ func (s *scanner) run(ctx context.Context) {
 	tick := time.NewTicker(scanEvery)
 	defer tick.Stop()
 	for {
-		if err := s.scan(time.Now()); err != nil {
-			s.tell(event{Event: "error", Error: err.Error()})
-		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
+		}
+		if err := s.scan(time.Now()); err != nil {
+			s.tell(event{Event: "error", Error: err.Error()})
 		}
 	}
 }
@@ -77,6 +77,7 @@ func (s *scanner) scan(now time.Time) error {
 		return err
 	}
 	seen := make(map[string]stamp, len(list))
+	pending := map[string]stamp{}
 	for _, e := range list {
 		if !e.Type().IsRegular() {
 			continue
@@ -88,8 +89,7 @@ func (s *scanner) scan(now time.Time) error {
 		name, st := e.Name(), stampOf(fi)
 		seen[name] = st
 		have, here := known[name]
-		was, rested := s.before[name]
-		if here && have == st || !rested || was != st {
+		if here && have == st {
 			continue
 		}
 		if err := publishable(name, st); err != nil {
@@ -99,8 +99,12 @@ func (s *scanner) scan(now time.Time) error {
 			}
 			continue
 		}
-		s.enqueue(name, st, now)
+		pending[name] = st
+		if was, rested := s.before[name]; rested && was == st {
+			s.enqueue(name, st, now)
+		}
 	}
+	s.d.setPending(pending)
 	for name := range known {
 		if _, ok := seen[name]; !ok {
 			s.gone(name)
@@ -114,6 +118,10 @@ func (s *scanner) scan(now time.Time) error {
 	s.before = seen
 	return nil
 }
+
+// errOlder is a file that was put in the place of one that beats it. The others keep theirs; this node has it again when it is started
+// anew.
+var errOlder = errors.New("an older file has taken the place of a newer one: it is not published")
 
 func publishable(name string, st stamp) error {
 	if err := checkName(name); err != nil {
@@ -196,10 +204,15 @@ func (s *scanner) publisher(ctx context.Context, i int) {
 // publish makes an artifact of a file as it stood at st.
 func (s *scanner) publish(name string, st stamp) error {
 	m := meta{Name: name, MTime: st.mtime}
-	if e, ok := s.d.current(name); ok && e.stat == st {
+	e, known := s.d.current(name)
+	switch {
+	case known && e.stat == st:
 		return nil // was queued twice, or has arrived from a peer
+	case known && e.MTime > st.mtime:
+		s.h.Abort(e.id) // its bytes are gone
+		return errOlder
 	}
-	body := joined{content{s.d, name, st}, st.size, m.trailer()}
+	body := joined{fileContent{s.d, name, st}, st.size, m.trailer()}
 	id, err := s.h.PublishFile(&file{meta: m, size: st.size}, body, st.size+int64(len(body.trailer)), s.r.class(name))
 	if err != nil {
 		return err
@@ -209,7 +222,7 @@ func (s *scanner) publish(name string, st stamp) error {
 	switch {
 	case !ok: // one that beats it came meanwhile
 		s.h.Abort(id)
-		return nil
+		return errOlder
 	case was != nil && was.id != id:
 		s.h.Abort(was.id)
 	}
