@@ -152,6 +152,22 @@ func TestInterruptedRunIsNoSuccess(t *testing.T) {
 	require.Error(t, run(ctx, strings.Fields("-http 127.0.0.1:0 -nodes 2 -duration 1h"), io.Discard))
 }
 
+// TestTakenAddress: another port will do, unless somebody has asked for this one.
+func TestTakenAddress(t *testing.T) {
+	taken, err := listenHTTP("127.0.0.1:0", true)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, taken.Close()) }()
+	_, err = listenHTTP(taken.Addr().String(), true)
+	require.Error(t, err)
+	other, err := listenHTTP(taken.Addr().String(), false)
+	require.NoError(t, err)
+	require.NotEqual(t, taken.Addr().String(), other.Addr().String())
+	require.NoError(t, other.Close())
+	none, err := listenHTTP("", false)
+	require.NoError(t, err)
+	require.Nil(t, none)
+}
+
 func TestCommandLine(t *testing.T) {
 	for args, want := range map[string]int{
 		"-nodes 1":            2,

@@ -93,9 +93,14 @@ func (m *member) start(ln net.Listener) (err error) {
 	if m.up() != nil {
 		return fmt.Errorf("node %d is up", m.id)
 	}
-	if ln == nil {
+	// While the node was down, the system may have lent its port to somebody's outgoing connection.
+	for tries := 0; ln == nil; tries++ {
 		if ln, err = connmgr.ListenTCP(context.Background(), m.addr); err != nil {
-			return err
+			if tries == 20 {
+				return fmt.Errorf("node %d: %w", m.id, err)
+			}
+			ln = nil
+			time.Sleep(200 * time.Millisecond)
 		}
 	}
 	n, err := node.Start(node.Config{
