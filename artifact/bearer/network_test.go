@@ -101,7 +101,7 @@ func (x *testNode) blames() []error {
 	return append([]error(nil), x.judged...)
 }
 
-func newTestNode(t *testing.T, id byte, acfg artifact.Config, cfg Config) *testNode {
+func newTestNode(t testing.TB, id byte, acfg artifact.Config, cfg Config) *testNode {
 	x := &testNode{k: &keeper{seen: map[artifact.ID][]byte{}}, id: artifact.PeerID{id}}
 	x.h = artifact.Register(artifact.BytesKind(artifact.Kind[[]byte]{ID: 7, MaxSize: 8 << 20}), artifact.Client[[]byte](x.k))
 	acfg.NodeID, acfg.Seed, acfg.Slots = x.id, uint64(id), 256
@@ -143,7 +143,7 @@ func body(seed uint64, n int) []byte {
 	return b
 }
 
-func (x *testNode) publish(t *testing.T, b []byte, c artifact.Class) artifact.ID {
+func (x *testNode) publish(t testing.TB, b []byte, c artifact.Class) artifact.ID {
 	id, err := x.h.Publish(b, c)
 	require.NoError(t, err)
 	return id

@@ -77,10 +77,13 @@ func (r *replicaTest) saw(what, name string) (n int) {
 	return n
 }
 
-func (r *replicaTest) put(name string, b []byte) {
+func (r *replicaTest) put(name string, b []byte) { r.putAt(name, b, time.Now()) }
+
+func (r *replicaTest) putAt(name string, b []byte, at time.Time) {
 	tmp := filepath.Join(r.o.dir+".new", name)
 	require.NoError(r.t, os.MkdirAll(filepath.Dir(tmp), 0o755))
 	require.NoError(r.t, os.WriteFile(tmp, b, 0o644))
+	require.NoError(r.t, os.Chtimes(tmp, at, at))
 	require.NoError(r.t, os.Rename(tmp, filepath.Join(r.o.dir, name)))
 }
 
@@ -258,8 +261,7 @@ func TestLaterWins(t *testing.T) {
 	b, lnb := newReplicaTest(t, root, 1)
 	b.o.peers = []string{a.addr}
 	at := func(r *replicaTest, name, text string, sec int64) {
-		r.put(name, []byte(text))
-		require.NoError(t, os.Chtimes(filepath.Join(r.o.dir, name), time.Unix(sec, 0), time.Unix(sec, 0)))
+		r.putAt(name, []byte(text), time.Unix(sec, 0))
 	}
 	at(a, "x", "older", 1000)
 	at(b, "x", "newer", 2000)
@@ -357,8 +359,7 @@ func TestNothingEscapes(t *testing.T) {
 			if i := bytes.IndexByte(b, '!'); i > 0 {
 				return honest(string(b[:i]))
 			}
-			m, n, _ := parseTrailer(b)
-			_ = m
+			_, n, _ := parseTrailer(b)
 			return b[len(b)-n:]
 		},
 	}), artifact.Client[[]byte](rawClient{}))
