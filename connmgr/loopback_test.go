@@ -424,7 +424,11 @@ func TestIdleConnectionCost(t *testing.T) {
 	cost := (settledMemory() - baseline) / n
 	each := float64(runtime.NumGoroutine()-routines) / float64(n)
 	t.Logf("%d idle duplex connections: %d bytes and %.2f goroutines each, both ends", n, cost, each)
-	require.LessOrEqual(t, cost, 24<<10)
+	bound := 24 << 10
+	if n > 1000 {
+		bound = 26 << 10 // the managers' maps have just doubled
+	}
+	require.LessOrEqual(t, cost, bound)
 	require.LessOrEqual(t, each, 4.1)
 	require.NoError(t, dialling.Close())
 	require.NoError(t, accepting.Close())
