@@ -363,6 +363,9 @@ func (n *Node) AcceptBulk(ctx context.Context, id PeerID, link Link) (index int,
 	n.core.settle()
 	fx := n.finish()
 	a := n.peers[id]
+	if ok && a != nil && a.p == p {
+		a.dropSenders(index) // of the bearer that this one replaces
+	}
 	n.mu.Unlock()
 	if reply == nil {
 		return 0, &DecodeError{Want: "join"}
@@ -437,6 +440,7 @@ func (a *attached) perform(e *Effect) {
 		n.mu.Lock()
 		cancel := a.bulk[e.Index]
 		a.bulk[e.Index] = nil
+		a.dropSenders(e.Index)
 		n.mu.Unlock()
 		if cancel != nil {
 			cancel()
@@ -525,6 +529,17 @@ func (a *attached) dial(i int) {
 	}
 }
 
+// current reports whether a link is the stream's, and its bearer up; the lock is held.
+func (a *attached) current(s Stream, link Link) bool {
+	x := a.senders[s]
+	return x != nil && x.link == link && (s < bearerOut || a.p.join.state[(s-bearerOut)%maxBearers] == bearerUp)
+}
+
+// dropSenders gives up both lanes of a bulk bearer; the lock is held.
+func (a *attached) dropSenders(i int) {
+	a.senders[bearerOut+Stream(i)], a.senders[bearerIn+Stream(i)] = nil, nil
+}
+
 // receive reads one link until it ends.
 func (a *attached) receive(ctx context.Context, s Stream, link Link) {
 	n := a.n
@@ -549,6 +564,9 @@ func (a *attached) receive(ctx context.Context, s Stream, link Link) {
 		a.read.Store(int64(time.Since(n.start)))
 		m, err := d.decode(s, b, bouncer, plan)
 		n.do(func(c *Core, now time.Duration) {
+			if !a.current(s, link) {
+				return // the bearer is lost: nothing was asked for on it any more, and what still comes is nobody's fault
+			}
 			if err != nil {
 				c.malformed(now, a.p, err)
 			} else {
@@ -582,6 +600,9 @@ func (a *attached) lost(s Stream, link Link, err error) {
 	if s >= bearerIn {
 		i = int(s - bearerIn)
 	}
+	a.n.mu.Lock()
+	a.dropSenders(i)
+	a.n.mu.Unlock()
 	a.n.do(func(c *Core, now time.Duration) {
 		c.now = now
 		if c.byID[a.p.ID] == a.p && a.p.join.state[i] == bearerUp {
