@@ -319,7 +319,7 @@ func (d *dir) sink(id artifact.ID, size int64, wrote func(*partial)) (*partial, 
 	if err != nil {
 		return nil, err
 	}
-	p.fresh, p.last = fi.Size() == 0, time.Now()
+	p.fresh, p.last, p.told = fi.Size() == 0, time.Now(), time.Now()
 	return p, f.Truncate(size)
 }
 

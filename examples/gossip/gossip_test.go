@@ -228,7 +228,19 @@ func TestRing(t *testing.T) {
 	for _, i := range []int{2, 4} {
 		rs[i].start(nil)
 	}
-	eventually(t, 60*time.Second, func() bool {
+	t.Cleanup(func() {
+		for i, r := range rs {
+			if t.Failed() {
+				t.Logf("node %d: %d files, %d partial, counters %+v", i, count(r.o.dir), count(filepath.Join(r.o.state, "partial")), r.g.node.Counters())
+				for _, e := range r.events {
+					if e.Event != "received" && e.Event != "published" {
+						t.Logf("  %+v", e)
+					}
+				}
+			}
+		}
+	})
+	eventually(t, 30*time.Second, func() bool {
 		for _, r := range rs {
 			if count(r.o.dir) != 252 {
 				return false
