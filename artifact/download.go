@@ -327,6 +327,10 @@ func (c *Consumer) assembled(d *download) {
 	c.timers.stop(&d.grace)
 	c.timers.stop(&d.retry)
 	d.state = downJudge
+	if d.orphaned != 0 { // its last chunk was written when its last advertiser had gone
+		d.orphaned = 0
+		d.judge.remove()
+	}
 	for _, o := range d.offers {
 		c.sched.unready(o)
 	}
