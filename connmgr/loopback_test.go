@@ -422,6 +422,9 @@ func TestIdleConnectionCost(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return dialling.Counters().FullDuplex == n }, 10*time.Second, 10*time.Millisecond)
 	cost := (settledMemory() - baseline) / n
+	for range 4 { // what else the process holds for a moment only ever adds
+		cost = min(cost, (settledMemory()-baseline)/n)
+	}
 	each := float64(runtime.NumGoroutine()-routines) / float64(n)
 	t.Logf("%d idle duplex connections: %d bytes and %.2f goroutines each, both ends", n, cost, each)
 	// Measured 23.9 to 24.3 KB; a pool that was filled meanwhile, or a map that has just doubled, comes on top.
