@@ -164,33 +164,34 @@ type scriptRun struct {
 
 func (r *scriptRun) do(s scriptStep) {
 	a, b := r.nodes[s.a], r.nodes[s.b]
+	m := a.m // a restart puts another one there, perhaps before a call has begun
 	call := func(f func()) { r.calls.Go(f) }
 	switch s.kind {
 	case "connect":
 		call(func() {
-			_, err := a.m.Connect(bg, b.addr, ConnectOptions{InboundOnly: s.opt})
+			_, err := m.Connect(bg, b.addr, ConnectOptions{InboundOnly: s.opt})
 			if err != nil && fault(err) == FaultInternal && !errors.Is(err, syscall.EMFILE) {
 				r.t.Errorf("%v: %v", s, err)
 			}
 		})
 	case "use", "use-uni":
 		call(func() {
-			if _, err := a.m.Connect(bg, b.addr, ConnectOptions{InitiatorOnly: s.kind == "use-uni"}); err == nil {
-				_ = a.m.Activate(bg, b.addr)
+			if _, err := m.Connect(bg, b.addr, ConnectOptions{InitiatorOnly: s.kind == "use-uni"}); err == nil {
+				_ = m.Activate(bg, b.addr)
 			}
 		})
 	case "cancelled":
 		call(func() {
 			ctx, cancel := context.WithTimeout(bg, s.wait+time.Millisecond)
 			defer cancel()
-			_, _ = a.m.Connect(ctx, b.addr, ConnectOptions{}) // any outcome will do
+			_, _ = m.Connect(ctx, b.addr, ConnectOptions{}) // any outcome will do
 		})
 	case "activate":
-		call(func() { _ = a.m.Activate(bg, b.addr) })
+		call(func() { _ = m.Activate(bg, b.addr) })
 	case "deactivate":
-		call(func() { _ = a.m.Deactivate(bg, b.addr) })
+		call(func() { _ = m.Deactivate(bg, b.addr) })
 	case "disconnect":
-		call(func() { _ = a.m.Disconnect(bg, b.addr) })
+		call(func() { _ = m.Disconnect(bg, b.addr) })
 	case "silent", "garbage":
 		call(func() {
 			c, err := a.host.Dial(bg, netip.AddrPort{}, b.addr)
