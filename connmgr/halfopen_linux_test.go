@@ -42,10 +42,9 @@ func TestLoopbackHalfOpen(t *testing.T) {
 
 	// The accepting end's socket vanishes.
 	if err := vanish(<-ln.accepted); err != nil {
-		t.Logf("no half-open connection to be had here: %v", err) // needs CAP_NET_ADMIN; memnet has the same test
 		require.NoError(t, m.Close())
 		require.NoError(t, peer.Close())
-		return
+		t.Skipf("skipped: no CAP_NET_ADMIN (%v); memnet has the same test", err)
 	}
 	select {
 	case cause := <-cold:

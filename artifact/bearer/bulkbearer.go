@@ -115,6 +115,7 @@ func newOutLink(b *bulkBearer, joinMax int) *outLink {
 	return &outLink{b: b, join: link{s: b.join, max: joinMax}}
 }
 
+// Send implements artifact.Link.
 func (l *outLink) Send(ctx context.Context, rank uint8, msg []byte) error {
 	err := error(nil)
 	if !l.sent {
@@ -131,6 +132,7 @@ func (l *outLink) Send(ctx context.Context, rank uint8, msg []byte) error {
 	return l.ended(err)
 }
 
+// Recv implements artifact.Link.
 func (l *outLink) Recv(ctx context.Context) ([]byte, error) {
 	if !l.seen {
 		l.seen = true

@@ -23,6 +23,7 @@ const (
 	Refused                       // Text says why
 )
 
+// String returns the reason in words.
 func (r Reason) String() string {
 	return [...]string{"no common version", "version data not understood", "refused"}[min(r, Refused)]
 }
@@ -36,6 +37,7 @@ type RefusalError struct {
 	Remote   bool     // the peer refused us
 }
 
+// Error names the reason.
 func (e *RefusalError) Error() string {
 	who := "the peer was refused"
 	if e.Remote {
@@ -61,6 +63,7 @@ func (e *RefusalError) Fault() string { return "benign" }
 // HandshakeError is a handshake message that breaks the rules.
 type HandshakeError struct{ Err error }
 
+// Error says what was wrong.
 func (e *HandshakeError) Error() string { return "artifact handshake: " + e.Err.Error() }
 
 // Unwrap returns what was wrong.
