@@ -1,0 +1,253 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// attached is one peer of the shell.
+type attached struct {
+	n       *Node
+	p       *peer
+	links   Links
+	bearers Bearers
+	ctx     context.Context
+	cancel  context.CancelFunc
+	senders [streams]*sender
+	bulk    [maxBearers]context.CancelFunc
+	once    sync.Once
+	read    atomic.Int64 // when something was last read, since the node's start
+}
+
+// quiet: nothing was read from the peer for 30 s.
+func (a *attached) quiet() bool {
+	return time.Since(a.n.start)-time.Duration(a.read.Load()) >= 30*time.Second
+}
+
+// lane starts a stream of a bulk bearer.
+func (a *attached) lane(ctx context.Context, i int, s Stream, link Link) {
+	n := a.n
+	bctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(a.ctx, cancel)
+	n.mu.Lock()
+	if n.closed || a.ctx.Err() != nil {
+		n.mu.Unlock()
+		cancel()
+		stop()
+		return
+	}
+	if s < bearerIn {
+		a.bulk[i] = cancel
+	}
+	x := &sender{a: a, s: s, link: link, ctx: bctx}
+	a.senders[s] = x
+	n.wg.Go(func() {
+		defer stop()
+		defer cancel()
+		a.receive(bctx, s, link)
+	})
+	n.mu.Unlock()
+	x.kick()
+}
+
+func (a *attached) perform(e *Effect) {
+	n := a.n
+	switch e.What {
+	case EffectWake:
+		n.mu.Lock()
+		x := a.senders[e.Stream]
+		n.mu.Unlock()
+		if x != nil {
+			x.kick()
+		} else {
+			n.mu.Lock()
+			a.p.wake &^= 1 << e.Stream
+			n.mu.Unlock()
+		}
+	case EffectClose:
+		a.end(e.Err)
+	case EffectBearer:
+		n.mu.Lock()
+		cancel := a.bulk[e.Index]
+		a.bulk[e.Index] = nil
+		a.dropSenders(e.Index)
+		n.mu.Unlock()
+		if cancel != nil {
+			cancel()
+		}
+	case EffectDial:
+		n.mu.Lock()
+		if !n.closed {
+			i := e.Index
+			n.wg.Go(func() { a.dial(i) })
+		}
+		n.mu.Unlock()
+	}
+}
+
+// end removes the peer from the core and closes its bearers.
+func (a *attached) end(cause error) {
+	a.once.Do(func() {
+		n := a.n
+		n.mu.Lock()
+		if n.peers[a.p.ID] == a {
+			delete(n.peers, a.p.ID)
+		}
+		if n.core.byID[a.p.ID] == a.p {
+			n.core.RemovePeer(time.Since(n.start), a.p.ID)
+		}
+		fx := n.finish()
+		n.mu.Unlock()
+		a.cancel()
+		a.bearers.Close(cause)
+		n.perform(fx)
+	})
+}
+
+// dial dials a bulk bearer and joins it to the session.
+func (a *attached) dial(i int) {
+	n := a.n
+	down := func() {
+		n.do(func(c *Core, now time.Duration) {
+			c.now = now
+			if c.byID[a.p.ID] == a.p {
+				c.bearerDown(a.p, i)
+				c.settle()
+			}
+		})
+	}
+	for {
+		ctx, cancel := context.WithCancel(a.ctx)
+		link, err := a.bearers.Bulk(ctx, i)
+		if err != nil {
+			cancel()
+			down()
+			return
+		}
+		var msg []byte
+		n.do(func(c *Core, now time.Duration) {
+			c.now = now
+			msg = c.joinMessage(a.p, i)
+		})
+		up, again := false, false
+		if msg != nil {
+			jctx, stop := context.WithTimeout(ctx, 5*time.Second)
+			if err = link.Send(jctx, RankJoin, msg); err == nil {
+				msg, err = link.Recv(jctx)
+			}
+			stop()
+			if err != nil {
+				cancel()
+				down()
+				return
+			}
+			n.do(func(c *Core, now time.Duration) {
+				c.now = now
+				up, again, _ = c.joinReply(a.p, i, msg)
+			})
+		}
+		if up {
+			context.AfterFunc(a.ctx, cancel)
+			a.lane(ctx, i, bearerOut+Stream(i), link)
+			n.do(func(c *Core, now time.Duration) { c.now = now; c.settle() })
+			return
+		}
+		cancel()
+		if !again {
+			return
+		}
+	}
+}
+
+// current reports whether a link is the stream's, and its bearer up; the lock is held.
+func (a *attached) current(s Stream, link Link) bool {
+	x := a.senders[s]
+	return x != nil && x.link == link && (s < bearerOut || a.p.join.state[(s-bearerOut)%maxBearers] == bearerUp)
+}
+
+// dropSenders gives up both lanes of a bulk bearer; the lock is held.
+func (a *attached) dropSenders(i int) {
+	a.senders[bearerOut+Stream(i)], a.senders[bearerIn+Stream(i)] = nil, nil
+}
+
+// receive reads one link until it ends.
+func (a *attached) receive(ctx context.Context, s Stream, link Link) {
+	n := a.n
+	d := decoder{window: n.core.cfg.Window}
+	bouncer := func(kind uint32, id ID, attr []byte) Interest {
+		if r := n.kinds[kind]; r != nil {
+			return r.interest(id, attr)
+		}
+		return NotWanted
+	}
+	plan := func(pc *piece) hashOf {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.core.sched.hashPlan(a.p, a.p.laneOf(s), pc)
+	}
+	for {
+		b, err := link.Recv(ctx)
+		if err != nil {
+			a.lost(s, link, err)
+			return
+		}
+		a.read.Store(int64(time.Since(n.start)))
+		m, err := d.decode(s, b, bouncer, plan)
+		n.do(func(c *Core, now time.Duration) {
+			if !a.current(s, link) {
+				return // the bearer is lost: nothing was asked for on it any more, and what still comes is nobody's fault
+			}
+			if err != nil {
+				c.malformed(now, a.p, err)
+			} else {
+				_ = c.receive(now, a.p, &m)
+			}
+		})
+	}
+}
+
+// lost is a link that ended: the peer's, or one bulk bearer's. An error whose Fault is "adversarial" is the peer's violation.
+func (a *attached) lost(s Stream, link Link, err error) {
+	var f interface{ Fault() string }
+	if errors.As(err, &f) && f.Fault() == "adversarial" {
+		a.n.do(func(c *Core, now time.Duration) {
+			if c.byID[a.p.ID] == a.p {
+				c.malformed(now, a.p, err)
+			}
+		})
+	}
+	if s < bearerOut {
+		a.end(err)
+		return
+	}
+	a.n.mu.Lock()
+	replaced := a.senders[s] == nil || a.senders[s].link != link
+	a.n.mu.Unlock()
+	if replaced { // by a bearer that joined under the same index
+		return
+	}
+	i := int(s - bearerOut)
+	if s >= bearerIn {
+		i = int(s - bearerIn)
+	}
+	a.n.mu.Lock()
+	a.dropSenders(i)
+	a.n.mu.Unlock()
+	a.n.do(func(c *Core, now time.Duration) {
+		c.now = now
+		if c.byID[a.p.ID] == a.p && a.p.join.state[i] == bearerUp {
+			c.bearerDown(a.p, i)
+			c.settle()
+		}
+	})
+	a.n.mu.Lock()
+	cancel := a.bulk[i]
+	a.bulk[i] = nil
+	a.n.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
