@@ -20,7 +20,7 @@ var Dashboard []byte
 
 // Node is what one node counts at one moment. What is nil is not exported.
 type Node struct {
-	Name        string // value of the label that tells nodes apart
+	Name        string // value of the label that tells nodes apart; empty: no label
 	Governor    *governor.Counters
 	Connections *connmgr.ManagerCounters // node to node
 	Local       *connmgr.ManagerCounters // node to client
@@ -175,7 +175,7 @@ type Collector struct {
 }
 
 // NewCollector returns a collector of what read returns. label is the name of the label that gets each node's name; with an empty
-// one there is no such label, and read must return one node only.
+// one, and for a node without a name, there is no such label; then read must return that node only.
 func NewCollector(label string, read func() []Node) *Collector { return &Collector{label, read} }
 
 // Describe implements [prometheus.Collector]; which families there are depends on the nodes.
@@ -186,7 +186,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	for _, n := range c.read() {
 		for _, s := range n.Samples() {
 			labels, values := s.Labels, s.LabelValues
-			if c.label != "" {
+			if c.label != "" && n.Name != "" {
 				labels, values = append([]string{c.label}, labels...), append([]string{n.Name}, values...)
 			}
 			kind := prometheus.GaugeValue

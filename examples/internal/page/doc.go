@@ -13,5 +13,5 @@
 //	POST /api/heal                 end the partition
 //
 // What changes state wants "Authorization: Bearer TOKEN". Errors are {"error": "…"}: 400 for what cannot be understood, 401 without
-// the token, 404 for a node or snapshot that is not there, 409 for what cannot be done now, 503 when 16 streams are open.
+// the token, 404 for a node or snapshot that is not there or for an action on a host that does not implement [Faults], 409 for what cannot be done now, 503 when 16 streams are open.
 package page

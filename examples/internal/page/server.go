@@ -51,12 +51,14 @@ type Snapshot struct {
 	Nodes     []Node            `json:"nodes"`
 	Links     []Link            `json:"links"`
 	Traffic   []metrics.Traffic `json:"traffic"` // of all nodes
+	Faults    bool              `json:"faults"`  // the host implements [Faults]
 }
 
-// Node is one node.
+// Node is one node. Where only one node is shown, it is the first, and its peers are nodes that it knows only from outside.
 type Node struct {
-	ID       int                `json:"id"`
+	ID       int                `json:"id"` // its place in the list
 	Addr     string             `json:"addr"`
+	Peer     bool               `json:"peer,omitempty"` // a peer of the node that is shown, not one of the host's own
 	Up       bool               `json:"up"`
 	Apart    bool               `json:"apart"` // on the small side of a partition
 	Slow     bool               `json:"slow"`
@@ -103,6 +105,10 @@ type Host interface {
 	Snapshot() Snapshot // without number, totals and counters
 	Log(after uint64, limit int) []Event
 	Explain(node int) ([]Explanation, error)
+}
+
+// Faults is what a host implements as well whose nodes may be broken from the page.
+type Faults interface {
 	Kill(node int) error
 	Restart(node int) error
 	Partition(nodes []int) error // nil heals
@@ -170,6 +176,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // take takes a snapshot.
 func (s *Server) take() Snapshot {
 	n := s.host.Snapshot()
+	_, n.Faults = s.host.(Faults)
 	if n.Links == nil {
 		n.Links = []Link{} // an empty list in JSON
 	}
@@ -356,6 +363,11 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusUnauthorized, errors.New("this needs the token that was printed at the start"))
 		return
 	}
+	faults, ok := s.host.(Faults)
+	if !ok {
+		fail(w, http.StatusNotFound, errors.New("this host cannot be broken from here"))
+		return
+	}
 	query := r.URL.Query()
 	id, idErr := strconv.Atoi(query.Get("node"))
 	var err error
@@ -366,9 +378,9 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if action == "kill" {
-			err = s.host.Kill(id)
+			err = faults.Kill(id)
 		} else {
-			err = s.host.Restart(id)
+			err = faults.Restart(id)
 		}
 	case "partition":
 		var ids []int
@@ -380,9 +392,9 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 			}
 			ids = append(ids, id)
 		}
-		err = s.host.Partition(ids)
+		err = faults.Partition(ids)
 	case "heal":
-		err = s.host.Partition(nil)
+		err = faults.Partition(nil)
 	default:
 		fail(w, http.StatusNotFound, fmt.Errorf("there is no action %q", action))
 		return

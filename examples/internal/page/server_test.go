@@ -220,3 +220,19 @@ func TestStreamTellsOfEverySnapshot(t *testing.T) {
 		s.take()
 	}
 }
+
+// one is a host that cannot be broken.
+type one struct{ Host }
+
+// TestHostWithoutFaults: there is nothing to press, with or without a token.
+func TestHostWithoutFaults(t *testing.T) {
+	s := New(one{&host{}}, "secret")
+	for _, action := range []string{"kill?node=0", "heal"} {
+		code, body := get(t, s, "POST", "/api/"+action, "secret")
+		require.Equal(t, http.StatusNotFound, code, body)
+	}
+	_, body := get(t, s, "GET", "/api/state", "")
+	require.Contains(t, body, `"faults":false`)
+	_, body = get(t, New(&host{}, ""), "GET", "/api/state", "")
+	require.Contains(t, body, `"faults":true`)
+}
