@@ -59,7 +59,10 @@ type Config struct {
 	// must not block.
 	Trace       func(Transition)
 	TraceRemote func(id ConnID, from, to RemoteState)
-	// Fatal is told of an error that calls for the end of the node (see [Class]); default: nobody.
+	// RoundTrip is told of every round trip that keep-alive measures. It must not block.
+	RoundTrip func(peer netip.AddrPort, rtt time.Duration)
+	// Fatal is told of an error that calls for the end of the node (see [Class]), and of a listener that has failed for good; default:
+	// nobody.
 	Fatal func(error)
 	// Seed of the random choices.
 	Seed uint64

@@ -190,6 +190,8 @@ type Transition struct {
 	At       time.Duration
 	// Unexpected marks what only a defect or a misbehaving kernel brings about.
 	Unexpected bool
+	// Err is what has ended the connection, if something went wrong; nil before that.
+	Err error
 }
 
 func newCore(cfg coreConfig, rnd *rand.Rand) *core {
@@ -291,7 +293,7 @@ func (c *core) mark(row string) {
 }
 
 func (c *core) trace(r *record, from, to State, row, name string, unexpected bool) {
-	c.emit(effect{kind: effTrace, trace: Transition{r.id, r.conn, from, to, row, name, c.now, unexpected}})
+	c.emit(effect{kind: effTrace, trace: Transition{r.id, r.conn, from, to, row, name, c.now, unexpected, r.err}})
 }
 
 func (c *core) emit(e effect) { c.effects = append(c.effects, e) }

@@ -1,13 +1,16 @@
 package connmgr
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,10 +103,7 @@ func (m *Manager) Close() error {
 	m.lock()
 	if !m.closed {
 		m.closed = true
-		for _, l := range m.listeners {
-			m.later(func() { _ = l.Close() }) // it was ours; an error cannot matter any more
-		}
-		m.listeners = nil
+		m.closeListeners()
 		m.step(event{kind: evShutdown})
 		for _, s := range m.sockets {
 			if s.rec == 0 || s.conn == nil {
@@ -126,6 +126,50 @@ func (m *Manager) Close() error {
 		ch <- ErrClosed
 	}
 	return nil
+}
+
+// Shutdown is Close with a goodbye before it: nothing is accepted any more, every initiator is told to come to an end, which it does
+// as soon as it may speak, and when all have, or ctx ends, everything is closed. Whoever opens connections should have stopped.
+func (m *Manager) Shutdown(ctx context.Context) error {
+	m.lock()
+	if !m.closed {
+		m.closeListeners()
+		peers := slices.SortedFunc(maps.Values(m.peers), func(a, b *managedPeer) int { return cmp.Compare(a.id, b.id) })
+		for _, p := range peers {
+			m.peerStep(p, peerEvent{kind: peClose})
+		}
+	}
+	m.unlock()
+	stop := context.AfterFunc(ctx, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.settled.Broadcast()
+	})
+	defer stop()
+	m.mu.Lock()
+	for !m.closed && ctx.Err() == nil && m.initiating() {
+		m.settled.Wait()
+	}
+	m.mu.Unlock()
+	return m.Close()
+}
+
+// initiating tells whether an initiator runs that a peer's temperature has asked for. Called with the lock held.
+func (m *Manager) initiating() bool {
+	for _, p := range m.peers {
+		if len(p.runs) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// closeListeners is called with the lock held.
+func (m *Manager) closeListeners() {
+	for _, l := range m.listeners {
+		m.later(func() { _ = l.Close() }) // it was ours; an error cannot matter any more
+	}
+	m.listeners = nil
 }
 
 // now is the time that the cores see.

@@ -127,6 +127,7 @@ type auditor struct {
 	bounds   [numStates]time.Duration
 	notUsual int
 	pruned   int
+	ended    chan error // if set, gets the errors of connections that end
 }
 
 func newAuditor(t Timeouts, fail func(format string, args ...any)) *auditor {
@@ -169,6 +170,9 @@ func (a *auditor) transition(t Transition) {
 		a.since[t.Record] = t.At
 	}
 	a.last[t.Record] = t.To
+	if a.ended != nil && t.Err != nil {
+		a.ended <- t.Err
+	}
 	if t.To == StateUnknown {
 		delete(a.last, t.Record)
 		delete(a.since, t.Record)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/hearthnet/hearth/protocols"
 	"github.com/hearthnet/hearth/protocols/handshake"
@@ -21,11 +22,21 @@ func dialTCP(ctx context.Context, local, remote netip.AddrPort) (net.Conn, error
 }
 
 // ListenTCP listens on an address that outgoing connections may share; what [Manager.Serve] wants on TCP. The backlog is the system's
-// (connmgr §4.4 asks for 128 or more).
+// (connmgr §4.4 asks for 128 or more). It fails when somebody listens there already: sockets that share a port would both get
+// connections otherwise.
 func ListenTCP(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
 	network := "tcp6"
 	if at.Addr().Unmap().Is4() {
 		network = "tcp4"
+	}
+	if at.Port() != 0 {
+		taken, err := (&net.ListenConfig{}).Listen(ctx, network, at.String()) // shares its port with no other listener
+		if err != nil {
+			return nil, err
+		}
+		if err := taken.Close(); err != nil {
+			return nil, err
+		}
 	}
 	lc := net.ListenConfig{KeepAlive: -1, Control: shareAddress}
 	return lc.Listen(ctx, network, at.String())
@@ -129,6 +140,10 @@ func (m *Manager) bringUp(s *socket, neg protocols.Negotiated) {
 		o.Protocols = append(append([]*protocols.MiniProtocol(nil), o.Protocols...), m.cfg.PerConnection(s.id4, neg)...)
 	}
 	s.protocols = o.Protocols
+	if told := m.cfg.RoundTrip; told != nil {
+		remote := s.id4.Remote
+		o.RoundTrip = func(d time.Duration) { told(remote, d) }
+	}
 	hostEnded := o.Mux.Ended
 	o.Mux.Ended = func(err error) {
 		m.lock()

@@ -262,6 +262,7 @@ func (m *Manager) initiate(p *managedPeer, s *socket, r *initiatorRun, mp *proto
 		r.over = true
 		p.runs = slices.DeleteFunc(p.runs, func(o *initiatorRun) bool { return o == r })
 		m.peerStep(p, peerEvent{kind: peFinished, bundle: r.bundle, err: err})
+		m.settled.Broadcast() // Shutdown may wait for it
 	}
 	session, err := s.conn.initiate(mp, finished)
 	if err != nil {

@@ -3,8 +3,10 @@ package connmgr
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/hearthnet/hearth/protocols"
@@ -44,6 +46,14 @@ func (m *Manager) acceptLoop(ln net.Listener) {
 		m.limiter.counters.AcceptErrors++
 		m.mu.Unlock()
 		if fatal || m.ctx.Err() != nil {
+			m.lock()
+			defer m.unlock()
+			if owned := slices.Index(m.listeners, ln); owned >= 0 { // nobody has closed it
+				m.listeners = slices.Delete(m.listeners, owned, owned+1)
+				if m.cfg.Fatal != nil {
+					m.later(func() { m.cfg.Fatal(fmt.Errorf("connmgr: listener %v: %w", ln.Addr(), err)) })
+				}
+			}
 			return
 		}
 		wait := time.NewTimer(pause)

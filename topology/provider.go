@@ -72,6 +72,8 @@ type Provider struct {
 	topology        *Topology
 	names           nameTable
 	groups          []LocalRootGroup
+	members         map[netip.Addr]bool     // of the groups, whatever the port
+	trusted         map[netip.AddrPort]bool // members of trustable groups
 	groupsChanged   chan struct{}
 	settings        RootSettings
 	settingsChanged chan struct{}
@@ -199,6 +201,15 @@ func (p *Provider) updateGroups() {
 	groups := resolveGroups(p.topology.LocalRoots, p.names.lookup)
 	if !equalGroups(groups, p.groups) {
 		p.groups = groups
+		p.members, p.trusted = map[netip.Addr]bool{}, map[netip.AddrPort]bool{}
+		for _, g := range groups {
+			for _, a := range g.Members {
+				p.members[a.Addr()] = true
+				if g.Trustable {
+					p.trusted[a] = true
+				}
+			}
+		}
 		close(p.groupsChanged)
 		p.groupsChanged = make(chan struct{})
 	}
@@ -285,6 +296,21 @@ func (p *Provider) LocalRoots() (groups []LocalRootGroup, changed <-chan struct{
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.groups, p.groupsChanged
+}
+
+// IsLocalRoot tells whether an address is a local root's, whatever the port: what a connection manager protects. It costs one
+// look into a map.
+func (p *Provider) IsLocalRoot(a netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.members[a.Unmap()]
+}
+
+// IsTrustable tells whether a peer is a local root of a trustable group, which chain-sync lets take its time (governor §2).
+func (p *Provider) IsTrustable(peer netip.AddrPort) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.trusted[netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())]
 }
 
 // Settings returns the flags of the topology, the point of the snapshot in use (zero without one), and a channel that is closed

@@ -170,6 +170,27 @@ func oneGroup(points ...AccessPoint) *Topology {
 
 func namePoint(name string) AccessPoint { return AccessPoint{Kind: Domain, Name: name, Port: 3001} }
 
+// TestWhoIsALocalRoot: protection goes by address, trust by peer, and both follow a reload.
+func TestWhoIsALocalRoot(t *testing.T) {
+	top := oneGroup(ipPoint(1))
+	top.LocalRoots = append(top.LocalRoots, Group{AccessPoints: []AccessPoint{ipPoint(2)}, HotValency: 1, WarmValency: 1, Trustable: true})
+	p := newProvider(t, top, ProviderConfig{})
+	one, two := ipPoint(1).AddrPort(), ipPoint(2).AddrPort()
+	mapped := netip.AddrFrom16(two.Addr().As16())
+	for _, a := range []netip.Addr{one.Addr(), two.Addr(), mapped} {
+		require.True(t, p.IsLocalRoot(a), a)
+	}
+	require.False(t, p.IsLocalRoot(ipPoint(3).AddrPort().Addr()))
+	require.False(t, p.IsTrustable(one))
+	require.True(t, p.IsTrustable(two))
+	require.True(t, p.IsTrustable(netip.AddrPortFrom(mapped, two.Port())))
+	require.False(t, p.IsTrustable(netip.AddrPortFrom(two.Addr(), two.Port()+1)))
+	p.Apply(oneGroup(ipPoint(3)))
+	require.False(t, p.IsLocalRoot(two.Addr()))
+	require.False(t, p.IsTrustable(two))
+	require.True(t, p.IsLocalRoot(ipPoint(3).AddrPort().Addr()))
+}
+
 // TestReloadOfAddresses: a change of plain addresses takes effect before Apply returns, and the channel says so, even while
 // nothing resolves. The reference misses it until some look-up succeeds.
 func TestReloadOfAddresses(t *testing.T) {

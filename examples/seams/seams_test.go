@@ -13,3 +13,7 @@ var (
 	_ governor.Roots       = (*topology.Provider)(nil)
 	_ peersharing.Sharer   = (*governor.Governor)(nil)
 )
+
+var _ = func(g *governor.Governor, r *topology.Provider) connmgr.Config {
+	return connmgr.Config{Protected: r.IsLocalRoot, Banned: g.Banned, RoundTrip: g.Measured}
+}

@@ -97,7 +97,7 @@ func (c *Client) open() error {
 	}
 	mp := definition(c.opener.Negotiated())
 	if c.trusted {
-		mp.Spec = mp.Spec.WithTimeLimit(StateMustReply, protocols.TimeLimit{})
+		mp = Trusted(mp)
 	}
 	s, err := c.opener.Open(mp, mux.Initiator)
 	if err != nil {

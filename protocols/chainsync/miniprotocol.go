@@ -55,6 +55,14 @@ func responder(mp *protocols.MiniProtocol, src Source) *protocols.MiniProtocol {
 	return mp
 }
 
+// Trusted returns the mini-protocol with no time limit in Next/MustReply, which is for peers that the topology marks as trustable
+// (wire §5.1): they may take as long as they like to have a new block.
+func Trusted(mp *protocols.MiniProtocol) *protocols.MiniProtocol {
+	relaxed := *mp
+	relaxed.Spec = mp.Spec.WithTimeLimit(StateMustReply, protocols.TimeLimit{})
+	return &relaxed
+}
+
 // Initiator returns a mini-protocol whose initiator is run, for the hosts that start it on promotion of a peer: f gets a client
 // over the run's own session and a context that ends when the owner of the connection wants the run to end. When f has returned
 // because of that, or with nil, what is outstanding is collected and Done said. Any other error of f ends the connection.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,6 +111,9 @@ func (c *Client) lookup(ctx context.Context, name string, qtype uint16) ([]dns.R
 		defer cancel()
 	}
 	name = dns.Fqdn(name)
+	if isLocalhost(name) {
+		return localhost(name, qtype), 0, nil
+	}
 	servers, err := c.nameServers()
 	if err != nil {
 		return nil, 0, err
@@ -126,6 +130,23 @@ func (c *Client) lookup(ctx context.Context, name string, qtype uint16) ([]dns.R
 			return records, chain.ttl, nil
 		}
 	}
+}
+
+// isLocalhost tells names that no server is to be asked for (RFC 6761 §6.3).
+func isLocalhost(name string) bool {
+	name = dns.CanonicalName(name)
+	return name == "localhost." || strings.HasSuffix(name, ".localhost.")
+}
+
+func localhost(name string, qtype uint16) []dns.RR {
+	h := dns.RR_Header{Name: name, Rrtype: qtype, Class: dns.ClassINET}
+	switch qtype {
+	case dns.TypeA:
+		return []dns.RR{&dns.A{Hdr: h, A: net.IPv4(127, 0, 0, 1)}}
+	case dns.TypeAAAA:
+		return []dns.RR{&dns.AAAA{Hdr: h, AAAA: net.IPv6loopback}}
+	}
+	return nil
 }
 
 // chain walks along CNAME records.

@@ -480,3 +480,19 @@ func TestConcurrency(t *testing.T) {
 	wg.Wait()
 	require.Zero(t, bad.Load())
 }
+
+// TestLocalhostIsNotAskedFor: RFC 6761 §6.3.
+func TestLocalhostIsNotAskedFor(t *testing.T) {
+	s := newServer(t)
+	for _, name := range []string{"localhost", "LOCALHOST.", "a.localhost."} {
+		four, _, err := s.client().LookupIP(t.Context(), 4, name)
+		require.NoError(t, err)
+		require.Equal(t, []netip.Addr{netip.MustParseAddr("127.0.0.1")}, four)
+		six, _, err := s.client().LookupIP(t.Context(), 6, name)
+		require.NoError(t, err)
+		require.Equal(t, []netip.Addr{netip.IPv6Loopback()}, six)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.Empty(t, s.udp)
+}
