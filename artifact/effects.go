@@ -106,6 +106,8 @@ type Counters struct {
 	HedgeBytes                     uint64
 	AbortedBytes                   uint64 // asked for and cancelled
 	Verdicts                       [Invalid + 1]uint64
+	Delivered                      [classes]uint64        // artifacts of peers that were validated
+	DeliveryTime                   [classes]time.Duration // from the first offer of each of them to its verdict, in all
 	NoRoom                         uint64
 	Resumed, NotResumed            uint64
 	Grafts, Prunes                 uint64

@@ -95,6 +95,8 @@ func (c *Core) Validate(now time.Duration, id ID, attr []byte, at Body) bool {
 		a.from = d.charge.id
 	}
 	c.store[id] = a
+	c.stat.Delivered[d.class]++
+	c.stat.DeliveryTime[d.class] += now - d.since
 	whole := c.holders(id)
 	c.table.completed(a)
 	d.art = nil
