@@ -73,23 +73,19 @@ func TestMetricsEqualThePage(t *testing.T) {
 		for name, f := range families {
 			require.NotEmpty(t, f.GetHelp(), name)
 			for _, m := range f.GetMetric() {
-				node, key := -1, name
-				var protocol, direction string
+				node := -1
+				var pairs []string // sorted by the text format
 				for _, l := range m.GetLabel() {
-					switch v := l.GetValue(); l.GetName() {
-					case "node":
-						_, err := fmt.Sscan(v, &node)
-						require.NoError(t, err)
-					case "decision":
-						key += fmt.Sprintf("{decision=%q}", v)
-					case "protocol":
-						protocol = v
-					case "direction":
-						direction = v
+					if l.GetName() != "node" {
+						pairs = append(pairs, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
+						continue
 					}
+					_, err := fmt.Sscan(l.GetValue(), &node)
+					require.NoError(t, err)
 				}
-				if protocol != "" {
-					key += fmt.Sprintf("{protocol=%q,direction=%q}", protocol, direction)
+				key := name
+				if len(pairs) > 0 {
+					key += "{" + strings.Join(pairs, ",") + "}"
 				}
 				v, ok := s.Nodes[node].Counters[key]
 				require.True(t, ok, key)

@@ -20,7 +20,7 @@ func (n *network) serve(ctx context.Context, ln net.Listener) error {
 // Snapshot implements [page.Host].
 func (n *network) Snapshot() page.Snapshot {
 	s := n.state()
-	out := page.Snapshot{At: time.Now(), Seconds: time.Since(n.began).Seconds(), Blocks: s.blocks, Txs: s.txs, Complete: s.complete,
+	out := page.Snapshot{Title: "Hearth devnet", At: time.Now(), Seconds: time.Since(n.began).Seconds(), Blocks: s.blocks, Txs: s.txs, Complete: s.complete,
 		P50: ms(s.p50), P95: ms(s.p95)}
 	apart, slow := n.faults.isolated(), n.faults.slowed()
 	for _, m := range n.members {

@@ -7,6 +7,7 @@
 //	cardano_node_metrics_inboundGovernor_…      connections by what the remote does with them
 //	hearth_governor_decisions_total{decision}   decisions taken, by name
 //	hearth_mux_bytes_total{protocol,direction}  payload by mini-protocol
+//	hearth_artifact_…                           artifact gossip: offers, bodies, bytes, verdicts, queues by class
 //	hearth_chain_…, hearth_mempool_…            what the host holds
 //
 // A host makes a [Node] of its counters whenever it is asked, and registers a [Collector]:

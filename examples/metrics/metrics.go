@@ -24,7 +24,8 @@ type Node struct {
 	Governor    *governor.Counters
 	Connections *connmgr.ManagerCounters // node to node
 	Local       *connmgr.ManagerCounters // node to client
-	Traffic     []Traffic
+	Traffic     []Traffic                // of the connections counted above
+	Artifacts   *Artifacts
 	Host        *Host
 }
 
@@ -40,14 +41,14 @@ type Host struct {
 type Sample struct {
 	Name          string // of the family, as Prometheus sees it
 	Help          string
-	Counter       bool // else a gauge
-	Labels        []string
+	Counter       bool     // else a gauge
+	Labels        []string // sorted, as the text format has them
 	LabelValues   []string
 	Value         float64
 	cardanoSource string // the name in cardano-node; empty for our own
 }
 
-// Key is the name with its labels, as in the text format without the label of the node.
+// Key is the name with its labels, exactly as in the text format without the label of the node.
 func (s Sample) Key() string {
 	if len(s.Labels) == 0 {
 		return s.Name
@@ -68,7 +69,7 @@ func (n Node) Samples() []Sample {
 
 func (n Node) samples() iter.Seq[Sample] {
 	return func(yield func(Sample) bool) {
-		for _, part := range []func() []Sample{n.governor, n.connections, n.traffic, n.host} {
+		for _, part := range []func() []Sample{n.governor, n.connections, n.traffic, n.artifacts, n.host} {
 			for _, s := range part() {
 				if !yield(s) {
 					return
@@ -87,8 +88,8 @@ func (n Node) governor() (out []Sample) {
 		out = append(out, cardano(name, names[name]))
 	}
 	for _, d := range governor.Decisions() {
-		out = append(out, Sample{Name: "hearth_governor_decisions_total", Help: "Decisions of the outbound governor, by the name of the rule.", Counter: true,
-			Labels: []string{"decision"}, LabelValues: []string{d.Name}, Value: float64(n.Governor.Decisions[d.Name])})
+		s := counter("hearth_governor_decisions_total", "Decisions of the outbound governor, by the name of the rule.", float64(n.Governor.Decisions[d.Name]))
+		out = append(out, labelled(s, "decision", d.Name))
 	}
 	outage := 0.0
 	if n.Governor.Outage {
@@ -133,8 +134,7 @@ func (n Node) traffic() (out []Sample) {
 			bytes uint64
 		}{{"in", t.In}, {"out", t.Out}} {
 			s := counter("hearth_mux_bytes_total", "Payload bytes by mini-protocol and direction.", float64(d.bytes))
-			s.Labels, s.LabelValues = []string{"protocol", "direction"}, []string{t.Protocol, d.name}
-			out = append(out, s)
+			out = append(out, labelled(s, "direction", d.name, "protocol", t.Protocol))
 		}
 	}
 	return out
@@ -157,6 +157,14 @@ func gauge(name, help string, v float64) Sample { return Sample{Name: name, Help
 
 func counter(name, help string, v float64) Sample {
 	return Sample{Name: name, Help: help, Counter: true, Value: v}
+}
+
+// labelled adds labels, names and values in turn, by name in alphabetical order.
+func labelled(s Sample, labels ...string) Sample {
+	for i := 0; i < len(labels); i += 2 {
+		s.Labels, s.LabelValues = append(s.Labels, labels[i]), append(s.LabelValues, labels[i+1])
+	}
+	return s
 }
 
 // cardano is a gauge of cardano-node in the form it has for Prometheus: dots become underscores, and the type is a suffix.

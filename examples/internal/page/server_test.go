@@ -5,8 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/hearthnet/hearth/artifact"
 	"github.com/hearthnet/hearth/connmgr"
 	"github.com/hearthnet/hearth/examples/metrics"
 	"github.com/hearthnet/hearth/governor"
@@ -33,7 +38,8 @@ func (h *host) Snapshot() Snapshot {
 	h.looks++
 	return Snapshot{Blocks: h.looks, Nodes: []Node{
 		{ID: 0, Up: true, Metrics: &metrics.Node{Name: "0", Governor: &governor.Counters{KnownPeers: h.looks}, Connections: &connmgr.ManagerCounters{},
-			Traffic: []metrics.Traffic{{Protocol: "chain-sync", In: uint64(10 * h.looks), Out: 1}}, Host: &metrics.Host{Blocks: h.looks}}},
+			Traffic: []metrics.Traffic{{Protocol: "chain-sync", In: uint64(10 * h.looks), Out: 1}}, Host: &metrics.Host{Blocks: h.looks},
+			Artifacts: &metrics.Artifacts{Queues: artifact.Queues{artifact.Bulk: {Wanted: h.looks}}}}},
 		{ID: 1},
 	}}
 }
@@ -103,10 +109,13 @@ func TestMetricsAndStateAreOneSnapshot(t *testing.T) {
 				}
 				require.Equal(t, "0", labels["node"])
 				key := name
-				if d, ok := labels["decision"]; ok {
-					key += `{decision="` + d + `"}`
-				} else if p, ok := labels["protocol"]; ok {
-					key += `{protocol="` + p + `",direction="` + labels["direction"] + `"}`
+				delete(labels, "node")
+				if len(labels) > 0 {
+					pairs := []string{}
+					for _, l := range slices.Sorted(maps.Keys(labels)) {
+						pairs = append(pairs, fmt.Sprintf("%s=%q", l, labels[l]))
+					}
+					key += "{" + strings.Join(pairs, ",") + "}"
 				}
 				v, ok := n.Nodes[0].Counters[key]
 				require.True(t, ok, key)
@@ -117,6 +126,7 @@ func TestMetricsAndStateAreOneSnapshot(t *testing.T) {
 		require.Len(t, n.Nodes[0].Counters, seen)
 		require.Equal(t, float64(i+2), n.Nodes[0].Counters["cardano_node_metrics_peerSelection_KnownPeers_int"])
 		require.Equal(t, []metrics.Traffic{{Protocol: "chain-sync", In: uint64(10 * (i + 2)), Out: 1}}, n.Traffic)
+		require.Equal(t, []Queue{{Class: "urgent"}, {Class: "normal"}, {Class: "bulk", Wanted: i + 2}, {Class: "idle"}}, n.Queues)
 		require.Empty(t, n.Nodes[1].Counters)
 	}
 	for range keep {
@@ -124,9 +134,9 @@ func TestMetricsAndStateAreOneSnapshot(t *testing.T) {
 	}
 	_, body := get(t, s, "GET", "/api/state", "")
 	require.NotContains(t, body, "null")
-	for url, want := range map[string]int{"/metrics?snapshot=2": 404, "/api/state?snapshot=999": 404, "/api/state?snapshot=x": 400} {
-		code, _ := get(t, s, "GET", url, "")
-		require.Equal(t, want, code, url)
+	for path, want := range map[string]int{"/metrics?snapshot=2": 404, "/api/state?snapshot=999": 404, "/api/state?snapshot=x": 400} {
+		code, _ := get(t, s, "GET", path, "")
+		require.Equal(t, want, code, path)
 	}
 	require.Len(t, s.kept, keep)
 }
@@ -150,9 +160,9 @@ func TestOnlyTheTokenChangesAnything(t *testing.T) {
 		require.Equal(t, 405, code)
 	}
 	require.Equal(t, []string{"kill", "restart", "partition", "heal"}, h.calls)
-	for url, want := range map[string]int{"/api/kill": 400, "/api/partition?nodes=a": 400, "/api/explode": 404} {
-		code, _ := get(t, s, "POST", url, "secret")
-		require.Equal(t, want, code, url)
+	for path, want := range map[string]int{"/api/kill": 400, "/api/partition?nodes=a": 400, "/api/explode": 404} {
+		code, _ := get(t, s, "POST", path, "secret")
+		require.Equal(t, want, code, path)
 	}
 	for err, want := range map[error]int{ErrNoNode: 404, ErrNotNow: 409, errors.New("x"): 500} {
 		h.err = err
@@ -162,10 +172,26 @@ func TestOnlyTheTokenChangesAnything(t *testing.T) {
 	}
 }
 
+// TestHostWithoutFaults: a host that cannot be broken has no buttons, and nothing behind them.
+func TestHostWithoutFaults(t *testing.T) {
+	s := New(struct{ Host }{&host{}}, "secret")
+	_, body := get(t, s, "GET", "/api/state", "")
+	require.Contains(t, body, `"faults":false`)
+	for _, url := range []string{"/api/kill?node=0", "/api/restart?node=0", "/api/partition?nodes=0,1", "/api/heal"} {
+		code, _ := get(t, s, "POST", url, "secret")
+		require.Equal(t, 404, code)
+	}
+	_, body = get(t, New(&host{}, ""), "GET", "/api/state", "")
+	require.Contains(t, body, `"faults":true`)
+}
+
 func TestQuestions(t *testing.T) {
 	s := New(&host{}, "")
-	for url, want := range map[string]string{
+	for path, want := range map[string]string{
 		"/":                       "<html",
+		"/page.css":               "color-scheme",
+		"/page.js":                "EventSource",
+		"/api/":                   "GET  /api/state[?snapshot=N]",
 		"/api/log?after=5":        `"n":6`,
 		"/api/explain?node=0":     `"decision":"known-above"`,
 		"/api/explain?node=7":     ErrNoNode.Error(),
@@ -174,10 +200,46 @@ func TestQuestions(t *testing.T) {
 		"/api/log?limit=-1":       "are numbers",
 		"/api/log?after=&limit=1": `"n":1`,
 	} {
-		_, body := get(t, s, "GET", url, "")
-		require.Contains(t, body, want, url)
+		_, body := get(t, s, "GET", path, "")
+		require.Contains(t, body, want, path)
 	}
-	require.NotRegexp(t, `(?:src|href)="https?:|url\(`, string(html), "everything the page needs is in it")
+	list, err := files.ReadDir(".")
+	require.NoError(t, err)
+	for _, f := range list {
+		b, err := files.ReadFile(f.Name())
+		require.NoError(t, err)
+		require.NotRegexp(t, `(?:src|href|from|import)[="' ]+https?:|url\(|@import`, string(b), "everything the page needs is in it")
+		if f.Name() != "doc.go" && f.Name() != "page.html" {
+			code, _ := get(t, s, "GET", "/"+f.Name(), "")
+			require.Equal(t, 200, code, f.Name())
+		}
+	}
+}
+
+// TestSeriesFollowsACounter: through the snapshots that are kept, of one node or of all.
+func TestSeriesFollowsACounter(t *testing.T) {
+	s := New(&host{}, "")
+	for range keep + 5 {
+		s.take()
+	}
+	key := url.QueryEscape(`hearth_mux_bytes_total{direction="in",protocol="chain-sync"}`)
+	for _, node := range []string{"", "&node=0"} {
+		code, body := get(t, s, "GET", "/api/series?counter="+key+node, "")
+		require.Equal(t, 200, code, body)
+		var points []struct {
+			Snapshot uint64
+			Value    float64
+		}
+		require.NoError(t, json.Unmarshal([]byte(body), &points))
+		require.Len(t, points, keep)
+		for _, p := range points {
+			require.Equal(t, float64(10*p.Snapshot), p.Value)
+		}
+	}
+	for q, want := range map[string]int{"counter=nothing": 404, "counter=" + key + "&node=1": 404, "counter=" + key + "&node=x": 400} {
+		code, _ := get(t, s, "GET", "/api/series?"+q, "")
+		require.Equal(t, want, code, q)
+	}
 }
 
 // TestStreamTellsOfEverySnapshot reads events over a real connection, and the number of streams is bounded.
@@ -208,6 +270,9 @@ func TestStreamTellsOfEverySnapshot(t *testing.T) {
 		require.NoError(t, err)
 		return strings.TrimSpace(l)
 	}
+	require.Equal(t, "event: history", line())
+	require.Regexp(t, `^data: \[\{"snapshot":1,.*"waiting":\[0,0,1,0\]\}\]$`, line())
+	require.Empty(t, line())
 	for _, snapshot := range []string{`"snapshot":1,`, `"snapshot":2,`} {
 		require.Equal(t, "event: state", line())
 		l := line()
@@ -219,20 +284,4 @@ func TestStreamTellsOfEverySnapshot(t *testing.T) {
 		require.Empty(t, line())
 		s.take()
 	}
-}
-
-// one is a host that cannot be broken.
-type one struct{ Host }
-
-// TestHostWithoutFaults: there is nothing to press, with or without a token.
-func TestHostWithoutFaults(t *testing.T) {
-	s := New(one{&host{}}, "secret")
-	for _, action := range []string{"kill?node=0", "heal"} {
-		code, body := get(t, s, "POST", "/api/"+action, "secret")
-		require.Equal(t, http.StatusNotFound, code, body)
-	}
-	_, body := get(t, s, "GET", "/api/state", "")
-	require.Contains(t, body, `"faults":false`)
-	_, body = get(t, New(&host{}, ""), "GET", "/api/state", "")
-	require.Contains(t, body, `"faults":true`)
 }
