@@ -180,7 +180,7 @@ func TestPageInABrowser(t *testing.T) {
 	require.NoError(t, chromedp.Run(ctx, until(`!document.querySelector("#restart").disabled`), chromedp.Click(`#restart`),
 		until(`document.querySelectorAll("#graph .node:not(.down)").length === 6`),
 		emulation.SetDeviceMetricsOverride(390, 844, 2, true), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}),
-		until(`document.documentElement.scrollWidth <= 390`), shot("phone")))
+		shot("phone"), until(`document.documentElement.scrollWidth <= 390`)))
 	select {
 	case text := <-complaints:
 		t.Fatal("the console says: ", text)

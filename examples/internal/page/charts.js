@@ -2,7 +2,7 @@
 
 import {el} from "./graph.js";
 
-const W = 300, H = 110, LEFT = 34, TOP = 6, BOTTOM = 6;
+const H = 128, LEFT = 38, TOP = 8, BOTTOM = 8;
 
 export const short = v => {
   const a = Math.abs(v);
@@ -14,7 +14,8 @@ export const bytes = v => v < 1e3 ? v.toFixed(0) + " B" : v < 1e6 ? (v / 1e3).to
 // chart draws series over points, which have seconds. A series is {name, style, of(point)}.
 export function chart(id, points, series) {
   const svg = document.getElementById("c-" + id), key = svg.parentElement.querySelector(".key");
-  svg.setAttribute("viewBox", `0 0 ${W} ${H}`); svg.setAttribute("preserveAspectRatio", "none"); svg.setAttribute("role", "img");
+  const W = Math.max(120, svg.clientWidth);
+  svg.setAttribute("viewBox", `0 0 ${W} ${H}`); svg.setAttribute("role", "img");
   svg.replaceChildren(); key.replaceChildren();
   if (!points.length) { key.textContent = "nothing yet"; return; }
   let most = 0;
@@ -24,7 +25,7 @@ export function chart(id, points, series) {
   const first = points[0].seconds, span = Math.max(1, points[points.length - 1].seconds - first);
   const x = p => LEFT + (W - LEFT) * (p.seconds - first) / span, y = v => TOP + (H - TOP - BOTTOM) * (1 - v / most);
   for (const v of [0, most / 2, most]) {
-    el(svg, "line", {class: "axis", x1: LEFT, x2: W, y1: y(v), y2: y(v), "vector-effect": "non-scaling-stroke"});
+    el(svg, "line", {class: "axis", x1: LEFT, x2: W, y1: y(v), y2: y(v)});
     el(svg, "text", {class: "scale", x: LEFT - 4, y: y(v) + 3, "text-anchor": "end"}, short(v));
   }
   const words = [];
