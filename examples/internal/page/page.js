@@ -21,16 +21,18 @@ const own = s => s.nodes.filter(v => !v.peer);
 const name = id => state.nodes[id]?.peer ? state.nodes[id].addr : "node " + id;
 
 function choose(id) {
-  peer = null;
-  if (state.nodes[id].peer) { peer = state.nodes[id].addr; } // the only node says what it thinks of it
   chosen = id;
+  peer = state.nodes[id].peer ? state.nodes[id].addr : null; // of a peer the only node says what it thinks
   show(); explain();
 }
 
 async function explain() {
   if (chosen === null) return;
-  const id = state.nodes[chosen].peer ? 0 : chosen;
-  try { explained = state.nodes[id].up ? await get("api/explain?node=" + id) : []; } catch { explained = []; }
+  const was = chosen, id = state.nodes[was].peer ? 0 : was;
+  let list = [];
+  try { if (state.nodes[id].up) list = await get("api/explain?node=" + id); } catch { /* it has gone down meanwhile */ }
+  if (chosen !== was) return;
+  explained = list;
   showPeers();
 }
 
