@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -103,11 +104,16 @@ func (m *member) start(ln net.Listener) (err error) {
 			time.Sleep(200 * time.Millisecond)
 		}
 	}
+	gov := m.gov
+	gov.StorePath = filepath.Join(m.dir, "peers")
 	n, err := node.Start(node.Config{
-		Name: fmt.Sprint(m.id), Network: devMagic, Listener: ln, Dir: m.dir, Topology: m.topo, Governor: m.gov,
+		Name: fmt.Sprint(m.id), Network: devMagic, Listeners: []net.Listener{ln}, Topology: m.topo, Governor: gov,
+		Chain:    chain.Config{Dir: filepath.Join(m.dir, "chain"), CheckBodies: true},
+		Mempool:  node.MempoolConfig{Dir: filepath.Join(m.dir, "mempool")},
+		Roots:    topology.ProviderConfig{Seed: gov.Seed},
 		Timeouts: connmgr.Timeouts{RemoteIdle: time.Second, OutboundIdle: time.Second, TimeWait: -1},
 		Bearer:   m.faults.bearer(m.id),
-		Adopted:  func(p chain.Point) { m.got(m.id, p) },
+		Adopted:  func(b node.Block) { m.got(m.id, b.Point) },
 		Decided:  func(e node.Event) { m.note(m.id, e) },
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 // check reads a topology file and prints what is wrong with it or what is in it.
 func check(o options, stdout, stderr io.Writer) int {
-	r, err := topology.ReadFile(o.topology, topology.Options{Lenient: o.lenient})
+	r, err := topology.ReadFile(o.node.topology, topology.Options{Lenient: o.node.lenient})
 	if err != nil {
 		if o.json { // whoever reads the output finds an object in it in any case
 			unread := topology.Report{Problems: []topology.Problem{{Severity: topology.Error, Line: 1, Column: 1, Message: err.Error()}}}

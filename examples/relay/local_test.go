@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -12,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hearthnet/hearth/connmgr"
+	"github.com/hearthnet/hearth/examples/internal/node"
 	"github.com/hearthnet/hearth/internal/cbor"
 	"github.com/hearthnet/hearth/protocols/localstatequery"
 	"github.com/hearthnet/hearth/protocols/localtxmonitor"
@@ -23,13 +27,9 @@ import (
 const testMagic = 42
 
 // startNode runs a relay in this process for the test's time.
-func startNode(t *testing.T, o nodeOptions) *node {
+func startNode(t *testing.T, o nodeOptions) *host {
 	t.Helper()
-	if o.mempoolBytes == 0 {
-		o.mempoolBytes = 1 << 20
-	}
-	o.magic, o.listen = testMagic, "127.0.0.1:0"
-	n, err := newNode(t.Context(), o)
+	n, err := newNode(t, o)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -42,6 +42,14 @@ func startNode(t *testing.T, o nodeOptions) *node {
 	return n
 }
 
+// newNode makes a relay with what a test leaves to it.
+func newNode(t testing.TB, o nodeOptions) (*host, error) {
+	o.mempoolBytes = cmp.Or(o.mempoolBytes, 1<<20)
+	o.preset = cmp.Or(o.preset, "relay")
+	o.magic, o.listen = testMagic, "127.0.0.1:0"
+	return newHost(t.Context(), o, slog.New(slog.DiscardHandler), nil, io.Discard)
+}
+
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
@@ -50,8 +58,8 @@ func testContext(t testing.TB) context.Context {
 
 func enveloped(i int) (id, tx []byte) {
 	_, raw := rawTx(i, 300)
-	tx = txsubmission.AppendTx(nil, txsubmission.Tx{Era: txEra, Bytes: raw})
-	id, err := txID(tx)
+	tx = txsubmission.AppendTx(nil, txsubmission.Tx{Era: 6, Bytes: raw})
+	id, err := node.TxID(tx)
 	if err != nil {
 		panic(err)
 	}
@@ -126,7 +134,7 @@ func TestLocalClients(t *testing.T) {
 // TestSocketFile: permissions are set on purpose, a stale file is replaced, one that is in use or no socket is left alone.
 func TestSocketFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	o := nodeOptions{socket: path, listen: "127.0.0.1:0", magic: testMagic, mempoolBytes: 1}
+	o := nodeOptions{socket: path}
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	stale.SetUnlinkOnClose(false)
@@ -137,7 +145,7 @@ func TestSocketFile(t *testing.T) {
 		fi, err := os.Stat(path)
 		require.NoError(t, err)
 		require.Equal(t, os.ModeSocket|0o660, fi.Mode())
-		_, err = newNode(t.Context(), o)
+		_, err = newNode(t, o)
 		require.ErrorContains(t, err, "another process listens")
 		c, err := connmgr.DialLocal(testContext(t), path, testMagic)
 		require.NoError(t, err, "it is still there")
@@ -147,7 +155,7 @@ func TestSocketFile(t *testing.T) {
 	require.NoFileExists(t, path, "removed at the end")
 
 	require.NoError(t, os.WriteFile(path, []byte("precious"), 0o600))
-	_, err = newNode(t.Context(), o)
+	_, err = newNode(t, o)
 	require.ErrorContains(t, err, "no socket")
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -158,11 +166,11 @@ func TestSocketFile(t *testing.T) {
 func TestSharesItsPeers(t *testing.T) {
 	var peers []string
 	for range 3 {
-		peers = append(peers, startNode(t, nodeOptions{}).ln.Addr().String())
+		peers = append(peers, startNode(t, nodeOptions{}).addr())
 	}
 	n := startNode(t, nodeOptions{peers: peers})
 	ask := func() (got []string) {
-		c, err := connmgr.Dial(testContext(t), n.ln.Addr().String(), testMagic, connmgr.WithPeerSharing())
+		c, err := connmgr.Dial(testContext(t), n.addr(), testMagic, connmgr.WithPeerSharing())
 		require.NoError(t, err)
 		defer c.Close()
 		addrs, err := peersharing.NewClient(c).Ask(testContext(t), 10)
@@ -179,42 +187,4 @@ func TestSharesItsPeers(t *testing.T) {
 	require.Len(t, n.Shareable(2), 2)
 	require.Equal(t, first[0], n.Shareable(1)[0].String())
 	require.IsType(t, netip.AddrPort{}, n.Shareable(1)[0])
-}
-
-// TestMempoolFolder: which files are transactions, and in which form others come out.
-func TestMempoolFolder(t *testing.T) {
-	dir := t.TempDir()
-	name, raw := rawTx(1, 300)
-	babbage := txsubmission.AppendTx(nil, txsubmission.Tx{Era: 5, Bytes: raw})
-	for file, content := range map[string][]byte{"raw": raw, "enveloped": babbage, "junk": []byte("junk"), ".hidden": raw, "half": raw[:100]} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, file), content, 0o600))
-	}
-	p, err := newMempool(dir, 1<<20, nil)
-	require.NoError(t, err)
-	n, _ := p.Len()
-	require.Equal(t, 2, n, "eras tell ids apart")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "half"), func() []byte { _, r := rawTx(2, 300); return r }(), 0o600))
-	require.NoError(t, p.scan(false))
-	n, _ = p.Len()
-	require.Equal(t, 3, n, "the rest of a file has come")
-
-	other, err := newMempool(t.TempDir(), 1<<20, nil)
-	require.NoError(t, err)
-	for after := uint64(0); ; {
-		e, ok := p.Next(after)
-		if !ok {
-			break
-		}
-		after = e.Ticket
-		require.NoError(t, other.Add(e.ID, p.Tx(e.ID)))
-	}
-	files, err := os.ReadDir(other.dir)
-	require.NoError(t, err)
-	require.Len(t, files, 2, "the same body under two eras has one name")
-	_, err = os.Stat(filepath.Join(other.dir, name))
-	require.NoError(t, err)
-	again, err := newMempool(other.dir, 1<<20, nil)
-	require.NoError(t, err)
-	n, _ = again.Len()
-	require.Equal(t, 2, n)
 }

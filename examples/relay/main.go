@@ -1,9 +1,10 @@
 // Command relay is a relay node built from Hearth's packages.
 //
-//	relay -listen ADDR [-peer ADDR]... [-magic N] [-socket PATH] [-chain DIR] [-mempool DIR] [-mempool-bytes N]
+//	relay -listen ADDR [-topology FILE] [-preset relay|producer|wallet|private] [-peer ADDR]... [-lenient] [-magic N] [-socket PATH]
+//	      [-chain DIR] [-mempool DIR] [-mempool-bytes N] [-peers FILE] [-http ADDR] [-token T] [-json]
 //
-// serves the chain in a folder, follows the peers it is given, relays transactions, shares peers and answers local clients on
-// a Unix socket.
+// serves the chain in a folder, keeps itself connected as the topology says, follows its hot peers, relays transactions, shares
+// peers and answers local clients on a Unix socket. SIGHUP makes it read the topology again.
 //
 //	relay -check -topology FILE [-lenient] [-json]
 //
@@ -17,10 +18,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/hearthnet/hearth/connmgr"
@@ -34,12 +34,23 @@ const (
 	exitUsage = 2
 )
 
-const usage = `usage: relay -listen ADDR [-peer ADDR]... [-magic N] [-socket PATH] [-chain DIR] [-mempool DIR] [-mempool-bytes N]
+const usage = `usage: relay -listen ADDR [-topology FILE] [-preset relay|producer|wallet|private] [-peer ADDR]... [-lenient] [-magic N]
+             [-socket PATH] [-chain DIR] [-mempool DIR] [-mempool-bytes N] [-peers FILE] [-http ADDR] [-token T] [-json]
        relay -check -topology FILE [-lenient] [-json]
 
-The first form serves the chain in DIR and follows its peers, relays transactions, shares peers and answers local clients
-on a Unix socket. A file in the -mempool folder is a transaction: raw (taken for one of the Conway era) or as [era, #24(bytes)].
-Those that peers send are written there as HEXID.tx, raw if they are of the Conway era. The folder is read again at start.
+The first form serves the chain in DIR, keeps itself connected as the topology says, follows its hot peers, relays transactions, shares
+peers and answers local clients on a Unix socket. SIGHUP makes it read the topology again: what that changes is printed first, and a
+file with mistakes is refused while the one before stays.
+
+Presets: relay, the default, is a public relay. producer and private connect to local roots and to nobody else, and share no peers;
+producer keeps the targets of a block producer, private does not churn. wallet accepts no connections, so -listen is not needed, and
+keeps three peers. Without a topology file there are the peers of -peer and whoever connects, who is followed in return at once.
+
+A file in the -mempool folder is a transaction: raw (taken for one of the Conway era) or as [era, #24(bytes)]. Those that peers send
+are written there as HEXID.tx, raw if they are of the Conway era. The folder is read again at start.
+
+At -http are a live page, JSON under /api/ and Prometheus metrics at /metrics. With -json stdout gets an object for each decision,
+connection, block and reload.
 
 The second form checks a topology file: every problem with line and column, or the content as read.
 
@@ -47,15 +58,14 @@ The second form checks a topology file: every problem with line and column, or t
 
 // options are the command line.
 type options struct {
-	check    bool
-	topology string
-	lenient  bool
-	json     bool
-	node     nodeOptions
+	check bool
+	json  bool
+	node  nodeOptions
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -70,52 +80,55 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stderr, usage)
 		flags.PrintDefaults()
 	}
+	n := &o.node
 	flags.BoolVar(&o.check, "check", false, "only check the topology file and print its problems, or its content")
-	flags.StringVar(&o.topology, "topology", "", "topology `FILE` of cardano-node")
-	flags.BoolVar(&o.lenient, "lenient", false, "accept exactly what cardano-node accepts")
+	flags.StringVar(&n.topology, "topology", "", "topology `FILE` of cardano-node; one in a retired format is converted")
+	flags.BoolVar(&n.lenient, "lenient", false, "accept exactly what cardano-node accepts")
 	flags.BoolVar(&o.json, "json", false, "print JSON on stdout, one object a line")
-	flags.StringVar(&o.node.listen, "listen", "", "`ADDR` to serve node-to-node on, such as :3001")
-	flags.Var((*cli.Strings)(&o.node.peers), "peer", "`ADDR` of a peer to connect to; may be given several times")
-	flags.Uint64Var(&o.node.magic, "magic", uint64(connmgr.Mainnet), "network magic")
-	flags.StringVar(&o.node.socket, "socket", "", "`PATH` of the Unix socket to serve node-to-client on")
-	flags.StringVar(&o.node.chain, "chain", "", "folder of immutable-DB chunks or *.cbor blocks to serve")
-	flags.StringVar(&o.node.mempool, "mempool", "", "folder of transactions: what is put there is offered, what comes in is written there")
-	flags.IntVar(&o.node.mempoolBytes, "mempool-bytes", 128<<20, "most bytes of transactions; when they are reached no more are asked for, and nothing is dropped")
+	flags.StringVar(&n.listen, "listen", "", "`ADDR` to serve node-to-node on, such as :3001")
+	flags.StringVar(&n.preset, "preset", "relay", "`NAME` of a configuration: relay, producer, wallet or private")
+	flags.Var((*cli.Strings)(&n.peers), "peer", "`ADDR` of a peer to be connected to always; may be given several times")
+	flags.Uint64Var(&n.magic, "magic", uint64(connmgr.Mainnet), "network magic")
+	flags.StringVar(&n.socket, "socket", "", "`PATH` of the Unix socket to serve node-to-client on")
+	flags.StringVar(&n.chain, "chain", "", "folder of immutable-DB chunks or *.cbor blocks to serve")
+	flags.StringVar(&n.mempool, "mempool", "", "folder of transactions: what is put there is offered, what comes in is written there")
+	flags.IntVar(&n.mempoolBytes, "mempool-bytes", 128<<20, "most bytes of transactions; when they are reached no more are asked for, and nothing is dropped")
+	flags.StringVar(&n.store, "peers", "", "`FILE` in which the peers it knows survive a restart")
+	flags.StringVar(&n.http, "http", "", "`ADDR` of the live page, the JSON API and /metrics, such as 127.0.0.1:7071")
+	flags.StringVar(&n.token, "token", "", "token for what changes something at -http; default: a random one, which is printed")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
 	case err != nil:
 		return exitUsage
-	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "relay: unexpected argument %q\n", flags.Arg(0))
-		return exitUsage
-	case !o.check && o.node.listen == "":
-		fmt.Fprintln(stderr, "relay: nothing to do; -listen ADDR runs a relay, -check -topology FILE checks a topology file")
-		return exitUsage
-	case !o.check && o.topology != "":
-		fmt.Fprintln(stderr, "relay: -topology is for -check; peers are given with -peer")
-		return exitUsage
-	case o.node.magic > 1<<32-1, o.node.mempoolBytes <= 0:
-		fmt.Fprintln(stderr, "relay: -magic must fit 32 bits and -mempool-bytes be positive")
-		return exitUsage
-	case !o.check:
-		return serve(ctx, o.node, stderr)
-	case o.topology == "":
-		fmt.Fprintln(stderr, "relay: -check needs -topology FILE")
-		return exitUsage
 	}
-	return check(o, stdout, stderr)
+	if err := o.validate(flags.Args()); err != nil {
+		return cli.Code("relay", err, stderr)
+	}
+	if o.check {
+		return check(o, stdout, stderr)
+	}
+	if !o.json {
+		stdout = nil
+	}
+	return cli.Code("relay", serve(ctx, o.node, stdout, stderr), stderr)
 }
 
-// serve runs a relay until ctx ends.
-func serve(ctx context.Context, o nodeOptions, stderr io.Writer) int {
-	slog.SetDefault(slog.New(slog.NewTextHandler(stderr, nil)))
-	if os.Getenv("GOMEMLIMIT") == "" { // garbage must not come on top of a full mempool
-		debug.SetMemoryLimit(int64(o.mempoolBytes) + 40<<20)
+func (o *options) validate(rest []string) error {
+	n := &o.node
+	switch {
+	case len(rest) > 0:
+		return cli.Usagef("unexpected argument %q", rest[0])
+	case o.check && n.topology == "":
+		return cli.Usagef("-check needs -topology FILE")
+	case o.check:
+		return nil
+	case !slices.Contains(presets, n.preset):
+		return cli.Usagef("-preset %q, want one of %q", n.preset, presets)
+	case n.listen == "" && n.preset != wallet:
+		return cli.Usagef("nothing to do; -listen ADDR runs a relay, -check -topology FILE checks a topology file")
+	case n.magic > 1<<32-1, n.mempoolBytes <= 0:
+		return cli.Usagef("-magic must fit 32 bits and -mempool-bytes be positive")
 	}
-	n, err := newNode(ctx, o)
-	if err == nil {
-		err = errors.Join(n.run(ctx), n.close())
-	}
-	return cli.Code("relay", err, stderr)
+	return nil
 }

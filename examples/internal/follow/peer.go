@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 	"time"
 
+	"github.com/hearthnet/hearth/connmgr"
 	"github.com/hearthnet/hearth/examples/chain"
 	"github.com/hearthnet/hearth/protocols/blockfetch"
 	"github.com/hearthnet/hearth/protocols/chainsync"
@@ -35,15 +37,43 @@ type header struct {
 
 // Violations of what a chain is.
 var (
-	ErrRollBack = errors.New("peer rolled back past the intersection")
-	ErrLink     = errors.New("peer sent a header that does not follow the one before")
-	ErrBlock    = errors.New("peer sent another block than the one asked for")
+	ErrLink  = errors.New("peer sent a header that does not follow the one before")
+	ErrBlock = errors.New("peer sent another block than the one asked for")
 )
 
-// ChainSync follows the peer's chain until ctx ends or the peer errs.
+// StorageError says that our own chain could not be written: no peer is to blame, and the node cannot go on (governor §11).
+type StorageError struct{ Err error }
+
+// Error names the file.
+func (e *StorageError) Error() string { return "chain: " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *StorageError) Unwrap() error { return e.Err }
+
+// Fault is internal, and Fatal true.
+func (e *StorageError) Fault() string { return connmgr.FaultInternal }
+
+// Fatal tells the connection manager to report it.
+func (e *StorageError) Fatal() bool { return true }
+
+// blame tells errors of our storage from those of the block.
+func blame(err error) error {
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return &StorageError{err}
+	}
+	return err
+}
+
+// ChainSync follows the peer's chain until ctx ends or the peer errs. It ends with a [connmgr.Outcome] when the peer's chain is not
+// ours to follow.
 func (p *Peer) ChainSync(ctx context.Context, c *chainsync.Client) error {
 	view := p.s.chain.View()
 	at, _, err := c.FindIntersect(ctx, view.Points(depth))
+	var none *chainsync.NoIntersectionError
+	if errors.As(err, &none) {
+		return p.leave(ctx, c, connmgr.NoMoreIntersection)
+	}
 	if err != nil {
 		return err
 	}
@@ -56,7 +86,9 @@ func (p *Peer) ChainSync(ctx context.Context, c *chainsync.Client) error {
 			return err
 		}
 		if ev.Kind == chainsync.Backward {
-			err = p.back(ev.Point)
+			if !p.back(ev.Point) {
+				return p.leave(ctx, c, connmgr.RolledBackPastIntersection)
+			}
 		} else {
 			err = p.forward(ctx, ev.Payload)
 		}
@@ -66,20 +98,29 @@ func (p *Peer) ChainSync(ctx context.Context, c *chainsync.Client) error {
 	}
 }
 
-func (p *Peer) back(to chain.Point) error {
+// leave ends chain-sync in good order: the connection stays.
+func (p *Peer) leave(ctx context.Context, c *chainsync.Client, why *connmgr.Outcome) error {
+	if err := c.Finish(ctx); err != nil {
+		return err
+	}
+	return why
+}
+
+// back follows a roll back; false if it goes to a point that is on neither chain.
+func (p *Peer) back(to chain.Point) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := len(p.candidate) - 1; i >= 0; i-- {
 		if p.candidate[i].point == to {
 			p.candidate = p.candidate[:i+1]
-			return nil
+			return true
 		}
 	}
 	if to != p.base && !p.s.chain.Contains(to) {
-		return fmt.Errorf("%w: %v", ErrRollBack, to)
+		return false
 	}
 	p.base, p.candidate = to, nil
-	return nil
+	return true
 }
 
 func (p *Peer) forward(ctx context.Context, payload []byte) error {
@@ -231,7 +272,7 @@ func (p *Peer) adopt(item []byte, h header) error {
 	if tip.IsOrigin() || h.prev == tip.Hash {
 		if _, err := s.chain.Append(item); err != nil {
 			s.writing.Unlock()
-			return err
+			return blame(err)
 		}
 		s.writing.Unlock()
 		if s.adopted != nil {
@@ -255,7 +296,7 @@ func (p *Peer) switchTo(want []header, items [][]byte) error {
 		return nil
 	}
 	if err := s.chain.Switch(base, items); err != nil {
-		return err
+		return blame(err)
 	}
 	if s.adopted != nil {
 		for i, h := range want {

@@ -18,13 +18,15 @@ type Event struct {
 	Level    slog.Level
 }
 
-// recorder is a log that goes to report, and to nobody if there is none. Warnings and worse that are no decisions go to the
-// program's log as well.
-type recorder struct{ report func(Event) }
+// recorder is a log that goes to report and to log. Without a log, errors that are no decisions go to the program's.
+type recorder struct {
+	report func(Event)  // may be nil
+	log    *slog.Logger // may be nil
+}
 
 // Enabled implements [slog.Handler].
-func (r *recorder) Enabled(_ context.Context, level slog.Level) bool {
-	return r.report != nil && level >= slog.LevelInfo || level >= slog.LevelError
+func (r *recorder) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelError || r.report != nil && level >= slog.LevelInfo || r.log != nil && r.log.Enabled(ctx, level)
 }
 
 // Handle implements [slog.Handler].
@@ -49,7 +51,10 @@ func (r *recorder) Handle(ctx context.Context, rec slog.Record) error {
 	if r.report != nil {
 		r.report(e)
 	}
-	if e.Decision == "" && rec.Level >= slog.LevelError {
+	switch {
+	case r.log != nil && r.log.Enabled(ctx, rec.Level):
+		return r.log.Handler().Handle(ctx, rec)
+	case r.log == nil && e.Decision == "" && rec.Level >= slog.LevelError:
 		return slog.Default().Handler().Handle(ctx, rec)
 	}
 	return nil

@@ -1,11 +1,9 @@
 package node
 
 import (
-	"bytes"
 	"context"
-	"fmt"
+	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,19 +14,10 @@ import (
 	"github.com/hearthnet/hearth/connmgr"
 	"github.com/hearthnet/hearth/examples/chain"
 	"github.com/hearthnet/hearth/governor"
-	"github.com/hearthnet/hearth/internal/cbor"
-	"github.com/hearthnet/hearth/protocols/txsubmission"
 	"github.com/hearthnet/hearth/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func payment(i uint64) []byte {
-	body := cbor.AppendUint(cbor.AppendUint(cbor.AppendMap(nil, 1), 2), i)
-	tx := append(cbor.AppendArray(nil, 4), body...)
-	tx = append(cbor.AppendBool(cbor.AppendMap(tx, 0), true), 0xf6)
-	return txsubmission.AppendTx(nil, txsubmission.Tx{Era: 6, Bytes: tx})
-}
 
 func start(t *testing.T, dir string, at netip.AddrPort, events chan Event, peers ...netip.AddrPort) *Node {
 	t.Helper()
@@ -43,7 +32,10 @@ func start(t *testing.T, dir string, at netip.AddrPort, events chan Event, peers
 	g.SyncTargets = g.Targets
 	g.Timing = governor.DefaultTiming().Scaled(0.1)
 	g.Seed = 1
-	n, err := Start(Config{Name: "x", Network: 42, Listener: ln, Dir: dir, Governor: g,
+	g.StorePath = filepath.Join(dir, "peers")
+	n, err := Start(Config{Name: "x", Network: 42, Listeners: []net.Listener{ln}, Governor: g,
+		Chain:    chain.Config{Dir: filepath.Join(dir, "chain"), CheckBodies: true},
+		Mempool:  MempoolConfig{Dir: filepath.Join(dir, "mempool")},
 		Topology: &topology.Topology{PublicRoots: []topology.PublicRoot{{AccessPoints: points, Advertise: true}}},
 		Timeouts: connmgr.Timeouts{RemoteIdle: time.Second, OutboundIdle: time.Second, TimeWait: -1},
 		Decided: func(e Event) {
@@ -62,7 +54,7 @@ func TestBlocksAndTransactionsTravelOverHotConnections(t *testing.T) {
 	events := make(chan Event, 1000)
 	dirs := []string{t.TempDir(), t.TempDir()}
 	a := start(t, dirs[0], any, make(chan Event))
-	b := start(t, dirs[1], any, events, a.Addr())
+	b := start(t, dirs[1], any, events, a.Addrs()[0])
 	for item := range chain.Generate(1, 5) {
 		_, err := a.Chain().Append(item)
 		require.NoError(t, err)
@@ -73,7 +65,7 @@ func TestBlocksAndTransactionsTravelOverHotConnections(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return b.Chain().Tip() == a.Chain().Tip() && a.Mempool().Has(id)
 	}, 20*time.Second, 20*time.Millisecond)
-	require.Equal(t, governor.Hot, b.Governor().Explain(a.Addr()).Temperature)
+	require.Equal(t, governor.Hot, b.Governor().Explain(a.Addrs()[0]).Temperature)
 
 	m := b.Metrics()
 	require.Equal(t, 5, m.Host.Blocks)
@@ -97,41 +89,9 @@ func TestBlocksAndTransactionsTravelOverHotConnections(t *testing.T) {
 	}
 	require.Contains(t, decisions, governor.ActiveBelow.String())
 
-	again := start(t, dirs[0], a.Addr(), make(chan Event)) // on the same address, with what it had
+	again := start(t, dirs[0], a.Addrs()[0], make(chan Event)) // on the same address, with what it had
 	view := again.Chain().View()
 	require.Equal(t, 5, view.Len())
 	require.True(t, again.Mempool().Has(id))
 	require.NoError(t, again.Close())
-}
-
-func TestMempoolIsOnDisk(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "pool")
-	p, err := OpenMempool(dir, 1000)
-	require.NoError(t, err)
-	var ids [][]byte
-	for i := range uint64(1000) {
-		tx := payment(i)
-		id, err := TxID(tx)
-		require.NoError(t, err)
-		if err := p.Add(id, tx); err != nil {
-			require.ErrorIs(t, err, txsubmission.ErrFull)
-			break
-		}
-		require.NoError(t, p.Add(id, tx))
-		ids = append(ids, id)
-	}
-	require.Less(t, len(ids), 100)
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	require.NoError(t, err)
-	require.Len(t, files, len(ids))
-	again, err := OpenMempool(dir, 1000)
-	require.NoError(t, err)
-	for i, id := range ids {
-		require.True(t, bytes.Equal(payment(uint64(i)), again.Tx(id)), fmt.Sprint(i))
-	}
-	big := make([]byte, txsubmission.MaxTx+1)
-	require.ErrorIs(t, again.Add([]byte{0}, big), txsubmission.ErrTooLarge)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "bad.tx"), []byte{0x80}, 0o600))
-	_, err = OpenMempool(dir, 1000)
-	require.ErrorContains(t, err, "bad.tx")
 }

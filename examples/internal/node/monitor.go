@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"context"
@@ -19,19 +19,25 @@ type snapshot struct {
 	block <-chan struct{} // another block, thus another slot
 }
 
+// monitor is what local clients may know of a mempool.
+type monitor struct {
+	pool  *Mempool
+	chain *chain.Chain
+}
+
 // Snapshot implements [localtxmonitor.Mempool].
-func (p *mempool) Snapshot() localtxmonitor.Snapshot {
-	s := &snapshot{limit: p.limit, has: map[string]bool{}, more: p.Changed()}
+func (m monitor) Snapshot() localtxmonitor.Snapshot {
+	s := &snapshot{limit: m.pool.cfg.Bytes, has: map[string]bool{}, more: m.pool.Changed()}
 	var v chain.View
-	v, s.block = p.chain.Watch()
+	v, s.block = m.chain.Watch()
 	s.slot = v.Tip().Slot + 1
 	for after := uint64(0); ; {
-		e, ok := p.Next(after)
+		e, ok := m.pool.Next(after)
 		if !ok {
 			return s
 		}
 		after = e.Ticket
-		if tx := p.Tx(e.ID); tx != nil {
+		if tx := m.pool.Tx(e.ID); tx != nil {
 			s.txs = append(s.txs, tx)
 			s.bytes += len(tx)
 			s.has[string(e.ID)] = true
@@ -65,7 +71,7 @@ func (s *snapshot) Measures() (uint32, []localtxmonitor.Measure) {
 	}
 }
 
-// Wait implements [localtxmonitor.Snapshot]. This relay's mempool only grows.
+// Wait implements [localtxmonitor.Snapshot]. This mempool only grows.
 func (s *snapshot) Wait(ctx context.Context) error {
 	select {
 	case <-s.more:
