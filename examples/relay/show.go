@@ -16,35 +16,39 @@ import (
 // maxPeersShown bounds the page: connected peers come first.
 const maxPeersShown = 200
 
-// shown gives the peers on the page numbers that stay the same while they are there.
+// shown gives the peers on the page places that stay the same as far as may be. Ours is the place before the first.
 type shown struct {
-	mu   sync.Mutex
-	ids  map[netip.AddrPort]int
-	last int
+	mu     sync.Mutex
+	places []netip.AddrPort
 }
 
-// keep numbers the peers of a snapshot and forgets all others. Our own node is 0.
-func (s *shown) keep(peers []netip.AddrPort) map[netip.AddrPort]int {
+// keep places the peers of a snapshot: those that were there stay, newcomers take the places of those that are gone, then those at the
+// end do.
+func (s *shown) keep(peers []netip.AddrPort) []netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := make(map[netip.AddrPort]int, len(peers))
-	for _, p := range peers {
-		id, ok := s.ids[p]
-		if !ok {
-			s.last++
-			id = s.last
+	fresh := slices.DeleteFunc(slices.Clone(peers), func(p netip.AddrPort) bool { return slices.Contains(s.places, p) })
+	places := slices.Clone(s.places) // whoever has the last ones keeps them
+	for i := 0; i < len(places); {
+		switch last := len(places) - 1; {
+		case slices.Contains(peers, places[i]):
+			i++
+		case len(fresh) > 0:
+			places[i], fresh = fresh[0], fresh[1:]
+		default:
+			places[i], places = places[last], places[:last]
 		}
-		now[p] = id
 	}
-	s.ids = now
-	return now
+	s.places = append(places, fresh...)
+	return s.places
 }
 
+// id is a peer's number on the page, −1 for one that is not there.
 func (s *shown) id(p netip.AddrPort) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id, ok := s.ids[p]; ok {
-		return id
+	if i := slices.Index(s.places, p); i >= 0 {
+		return 1 + i
 	}
 	return -1
 }
@@ -59,7 +63,7 @@ func (h *host) Snapshot() page.Snapshot {
 	m := h.Metrics()
 	self := page.Node{Addr: h.addr(), Up: true, Blocks: m.Host.Blocks, Txs: m.Host.Transactions, Metrics: &m,
 		Cold: m.Governor.KnownPeers - m.Governor.EstablishedPeers, Warm: m.Governor.EstablishedPeers - m.Governor.ActivePeers, Hot: m.Governor.ActivePeers}
-	out := page.Snapshot{At: time.Now(), Seconds: time.Since(h.began).Seconds(), Blocks: self.Blocks, Txs: self.Txs, Complete: 1, Nodes: []page.Node{self}}
+	out := page.Snapshot{Title: "Hearth relay " + self.Addr, At: time.Now(), Seconds: time.Since(h.began).Seconds(), Blocks: self.Blocks, Txs: self.Txs, Complete: 1, Nodes: []page.Node{self}}
 	known := h.Governor().Peers(maxPeersShown)
 	conns := h.Connections()
 	duplex := map[netip.AddrPort]bool{}
@@ -85,13 +89,12 @@ func (h *host) Snapshot() page.Snapshot {
 			n.Up = n.Up || e.Temperature >= governor.Warm
 		}
 	}
-	ids := h.shown.keep(order)
-	for _, p := range order {
+	ids := map[netip.AddrPort]int{}
+	for i, p := range h.shown.keep(order) {
 		n := at[p]
-		n.ID = ids[p]
+		n.ID, ids[p] = 1+i, 1+i
 		out.Nodes = append(out.Nodes, *n)
 	}
-	slices.SortFunc(out.Nodes, func(a, b page.Node) int { return cmp.Compare(a.ID, b.ID) })
 	for _, e := range known {
 		if id, ok := ids[e.Peer]; ok {
 			out.Links = append(out.Links, page.Link{From: 0, To: id, Temperature: e.Temperature.String(), Duplex: duplex[e.Peer]})
