@@ -72,6 +72,10 @@ func generate(t testing.TB, k knobs) *mock {
 		}
 		m.sources[s] = src
 	}
+	if r.IntN(4) == 0 {
+		m.settings.BootstrapEmpty = k.Bootstrap
+		m.sources[SourceBootstrap].peers = nil
+	}
 	for _, p := range m.order {
 		if r.IntN(8) == 0 {
 			m.inbound = append(m.inbound, InboundPeer{p.addr, p.shares})

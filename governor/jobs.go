@@ -292,6 +292,7 @@ func (c *Core) chill(p *peer, due time.Duration) {
 	if p.has(condemned) {
 		p.clear(condemned)
 		if p.class != classLocal {
+			c.tell("ForgetColdPeers", "misbehaved", p.addr)
 			c.move(p, coldReady, 0)
 			c.forget(p)
 			return

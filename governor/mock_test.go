@@ -10,16 +10,18 @@ import (
 	"time"
 )
 
-// clock is one event heap in virtual time; many cores may share it.
+// clock is one event heap in virtual time; many cores may share it. What is due at one instant comes in the order in which it was
+// asked for, or in any order if shuffle is set.
 type clock struct {
-	now   time.Duration
-	seq   int
-	items alarms
+	now     time.Duration
+	seq     uint64
+	items   alarms
+	shuffle *rand.Rand
 }
 
 type alarm struct {
 	at  time.Duration
-	seq int
+	seq uint64
 	do  func()
 }
 
@@ -42,8 +44,11 @@ func (a *alarms) Pop() any {
 func (k *clock) after(d time.Duration, do func()) { k.at(k.now+max(0, d), do) }
 
 func (k *clock) at(t time.Duration, do func()) {
-	k.seq++
-	heap.Push(&k.items, alarm{t, k.seq, do})
+	seq := k.seq
+	if k.seq++; k.shuffle != nil {
+		seq = k.shuffle.Uint64()
+	}
+	heap.Push(&k.items, alarm{t, seq, do})
 }
 
 // run runs everything up to and including end.
@@ -75,10 +80,18 @@ type mockPeer struct {
 	backoff  time.Duration // exit policy's delay for it, negative none
 	breaks   time.Duration // mean time until the connection breaks; 0 never
 	lingers  time.Duration // cooling before cold
+	turns    []turn        // what its connections do by themselves, one after the other
 
 	status  Temperature
 	conn    int // number of the connection, to tell stale alarms
 	connect int // connects so far
+}
+
+// turn is a step of a script that all connections of a peer share: after so long the connection goes to. Cold ends it; Hot stands for a
+// connection that is left alone.
+type turn struct {
+	to    Temperature
+	after time.Duration
 }
 
 type span struct{ from, to time.Duration }
@@ -139,6 +152,9 @@ type mock struct {
 	err   error
 	told  map[netip.AddrPort]bool // everybody anything ever named
 	asked map[netip.AddrPort]time.Duration
+
+	exact bool          // latencies are what they say, and demotions take none
+	late  time.Duration // > 0: results of orders may come later than what they tell of, up to this
 }
 
 func newMock(t testing.TB, cfg Config, seed uint64) *mock {
@@ -237,8 +253,34 @@ func (m *mock) isCut() bool {
 
 func (m *mock) chance(percent int) bool { return m.rnd.IntN(100) < percent }
 
+// speed is exactly if m is exact, else usually.
+func (m *mock) speed(exactly, usually time.Duration) time.Duration {
+	if m.exact {
+		return exactly
+	}
+	return usually
+}
+
+// explore makes m take another course with every seed: what happens at one instant comes in any order, and results of orders may come
+// long after the connection has changed again. Reports of Watch are never late, for the shell hands them over first.
+func (m *mock) explore(seed uint64, late time.Duration) {
+	m.shuffle, m.late = rand.New(rand.NewPCG(seed, 2)), late
+}
+
+// result gives the core the result of an order.
+func (m *mock) result(ev Event) {
+	if m.late <= 0 || m.shuffle.IntN(2) == 0 {
+		m.feed(ev)
+		return
+	}
+	m.after(time.Duration(m.shuffle.Int64N(int64(m.late)+1)), func() { m.feed(ev) })
+}
+
 // around draws from 50 % to 150 % of d.
 func (m *mock) around(d time.Duration) time.Duration {
+	if m.exact {
+		return d
+	}
 	return d/2 + time.Duration(m.rnd.Int64N(int64(d)+1))
 }
 
@@ -250,22 +292,22 @@ func (m *mock) carryOut(e Effect) {
 		m.connectPeer(e)
 	case Activate:
 		p := m.peers[e.Peer]
-		m.after(m.around(p.latency)/4, func() { m.activatePeer(p, e.Job) })
+		m.after(m.around(p.latency)/m.speed(1, 4), func() { m.activatePeer(p, e.Job) })
 	case Deactivate:
 		p := m.peers[e.Peer]
-		m.after(m.around(p.latency), func() { m.deactivatePeer(p, e.Job) })
+		m.after(m.around(p.latency)*m.speed(0, 1), func() { m.deactivatePeer(p, e.Job) })
 	case Disconnect:
 		p := m.peers[e.Peer]
 		if p == nil {
 			return
 		}
 		conn := p.conn
-		m.after(m.around(p.latency)+p.lingers, func() {
+		m.after(m.around(p.latency)*m.speed(0, 1)+p.lingers, func() {
 			if p.conn == conn {
 				m.report(p, Cold, -1, nil)
 			}
 			if e.Job != 0 {
-				m.feed(Disconnected{Job: e.Job, Peer: e.Peer})
+				m.result(Disconnected{Job: e.Job, Peer: e.Peer})
 			}
 		})
 	case AskForPeers:
@@ -276,7 +318,7 @@ func (m *mock) carryOut(e Effect) {
 		}
 		m.after(p.answer, func() {
 			if p.status < Warm {
-				m.feed(Answered{Job: e.Job, Peer: e.Peer, Failure: errNet})
+				m.result(Answered{Job: e.Job, Peer: e.Peer, Failure: errNet})
 				return
 			}
 			n := min(e.N, len(p.knows))
@@ -284,7 +326,7 @@ func (m *mock) carryOut(e Effect) {
 			for _, i := range m.rnd.Perm(len(p.knows))[:n] {
 				answer = append(answer, p.knows[i])
 			}
-			m.feed(Answered{Job: e.Job, Peer: e.Peer, Peers: answer})
+			m.result(Answered{Job: e.Job, Peer: e.Peer, Peers: answer})
 		})
 	case RequestRoots:
 		s := &m.sources[e.Source]
@@ -298,7 +340,7 @@ func (m *mock) carryOut(e Effect) {
 
 func (m *mock) answerRoots(s *source, e Effect) {
 	if m.isCut() || slices.ContainsFunc(s.fails, func(f span) bool { return f.has(m.now) }) {
-		m.feed(RootsAnswered{Job: e.Job, Failure: errNet})
+		m.result(RootsAnswered{Job: e.Job, Failure: errNet})
 		return
 	}
 	n := min(e.N, len(s.peers))
@@ -309,7 +351,7 @@ func (m *mock) answerRoots(s *source, e Effect) {
 	for _, i := range m.rnd.Perm(len(s.peers))[:n] {
 		out = append(out, s.peers[i])
 	}
-	m.feed(RootsAnswered{Job: e.Job, Peers: out, TTL: s.ttl})
+	m.result(RootsAnswered{Job: e.Job, Peers: out, TTL: s.ttl})
 }
 
 // report changes the status of a connection and tells the core.
@@ -327,17 +369,17 @@ func (m *mock) report(p *mockPeer, to Temperature, retry time.Duration, cause *F
 func (m *mock) connectPeer(e Effect) {
 	p := m.peers[e.Peer]
 	if p == nil {
-		m.after(time.Second, func() { m.feed(Connected{Job: e.Job, Peer: e.Peer, Failure: errNet}) })
+		m.after(time.Second, func() { m.result(Connected{Job: e.Job, Peer: e.Peer, Failure: errNet}) })
 		return
 	}
 	p.connect++
 	m.after(m.around(p.latency), func() {
 		switch {
 		case p.isDown(m.now), m.isCut():
-			m.feed(Connected{Job: e.Job, Peer: e.Peer, Failure: errNet})
+			m.result(Connected{Job: e.Job, Peer: e.Peer, Failure: errNet})
 			return
 		case m.chance(p.failing):
-			m.feed(Connected{Job: e.Job, Peer: e.Peer, Failure: &Failure{Fault: p.fault, RetryAfter: p.retry, Text: "scripted"}})
+			m.result(Connected{Job: e.Job, Peer: e.Peer, Failure: &Failure{Fault: p.fault, RetryAfter: p.retry, Text: "scripted"}})
 			return
 		}
 		m.report(p, Warm, -1, nil)
@@ -345,7 +387,30 @@ func (m *mock) connectPeer(e Effect) {
 			conn := p.conn
 			m.after(m.around(p.breaks), func() { m.breakDown(p, conn) })
 		}
-		m.feed(Connected{Job: e.Job, Peer: e.Peer, Shares: p.shares})
+		m.nextTurn(p, p.conn)
+		m.result(Connected{Job: e.Job, Peer: e.Peer, Shares: p.shares})
+	})
+}
+
+// nextTurn takes the next step of the script of a peer's connections; the last one stays.
+func (m *mock) nextTurn(p *mockPeer, conn int) {
+	if len(p.turns) == 0 || p.turns[0].to == Hot {
+		p.turns = p.turns[min(1, len(p.turns)):]
+		return
+	}
+	t := p.turns[0]
+	p.turns = p.turns[1:]
+	m.after(t.after, func() {
+		switch {
+		case p.conn != conn:
+		case t.to == Cold:
+			m.report(p, Cold, 10*time.Second, nil)
+		default:
+			if t.to < p.status {
+				m.report(p, t.to, 10*time.Second, nil)
+			}
+			m.nextTurn(p, conn)
+		}
 	})
 }
 
@@ -368,7 +433,7 @@ func (m *mock) breakDown(p *mockPeer, conn int) {
 
 func (m *mock) activatePeer(p *mockPeer, job uint32) {
 	if p.status != Warm || m.chance(p.badAct) {
-		m.feed(Activated{Job: job, Peer: p.addr, Failure: &Failure{Text: "not warm"}})
+		m.result(Activated{Job: job, Peer: p.addr, Failure: &Failure{Text: "not warm"}})
 		return
 	}
 	m.report(p, Hot, -1, nil)
@@ -380,7 +445,7 @@ func (m *mock) activatePeer(p *mockPeer, job uint32) {
 			}
 		})
 	}
-	m.feed(Activated{Job: job, Peer: p.addr})
+	m.result(Activated{Job: job, Peer: p.addr})
 }
 
 func (m *mock) deactivatePeer(p *mockPeer, job uint32) {
@@ -395,7 +460,7 @@ func (m *mock) deactivatePeer(p *mockPeer, job uint32) {
 				}
 			})
 		}
-		m.feed(Deactivated{Job: job, Peer: p.addr, Failure: errNet})
+		m.result(Deactivated{Job: job, Peer: p.addr, Failure: errNet})
 		return
 	case m.chance(p.hung):
 		m.report(p, Cooling, -1, nil)
@@ -403,7 +468,7 @@ func (m *mock) deactivatePeer(p *mockPeer, job uint32) {
 	default:
 		m.report(p, Warm, -1, nil)
 	}
-	m.feed(Deactivated{Job: job, Peer: p.addr})
+	m.result(Deactivated{Job: job, Peer: p.addr})
 }
 
 // start tells the core how things stand.

@@ -42,6 +42,7 @@ type oracle struct {
 	localGroups                                              []set
 	advertised, everConnected                                set
 	c                                                        *Core
+	rules                                                    map[Decision]string // see missed
 }
 
 func newOracle(c *Core) *oracle {
@@ -106,26 +107,28 @@ func newOracle(c *Core) *oracle {
 	return o
 }
 
-// missed returns the first rule whose guard still holds.
-func (o *oracle) missed() error {
+// missed returns the rules whose guards still hold, each with what it could have done.
+func (o *oracle) missed() map[Decision]string {
+	if o.rules != nil {
+		return o.rules
+	}
+	o.rules = map[Decision]string{}
 	c, t := o.c, o.c.targets
 	sensitive := !c.cfg.Genesis && c.useBootstrap && c.tooOld
 	plain := o.known.minus(o.big)
 	cold := o.known.minus(o.established, o.promoteCold)
-	miss := func(rule Decision, format string, a ...any) error {
-		return fmt.Errorf("%v was not taken: %s", rule, fmt.Sprintf(format, a...))
-	}
+	miss := func(rule Decision, format string, a ...any) { o.rules[rule] = fmt.Sprintf(format, a...) }
 	if n := t.KnownBigLedger - len(o.big); n > 0 && !sensitive && !c.roots[1].running && c.now >= c.roots[1].retry {
-		return miss(BigLedgerKnownBelow, "%d wanted", n)
+		miss(BigLedgerKnownBelow, "%d wanted", n)
 	}
 	if len(o.big) > t.KnownBigLedger && len(cold.and(o.big)) > 0 {
-		return miss(BigLedgerKnownAbove, "%d of %d", len(o.big), t.KnownBigLedger)
+		miss(BigLedgerKnownAbove, "%d of %d", len(o.big), t.KnownBigLedger)
 	}
 	if n := t.Roots - len(o.local) - len(o.public); n > 0 && !c.roots[0].running && c.now >= c.roots[0].retry {
-		return miss(RootsBelow, "%d wanted", n)
+		miss(RootsBelow, "%d wanted", n)
 	}
 	if c.cfg.PeerSharing && len(plain) < t.Known && c.sharing.running < 2 && len(o.askable) > 0 && !sensitive {
-		return miss(KnownBelowSharing, "%d of %d, %d to ask", len(plain), t.Known, len(o.askable))
+		miss(KnownBelowSharing, "%d of %d, %d to ask", len(plain), t.Known, len(o.askable))
 	}
 	if len(plain) > t.Known {
 		forgettable := cold.minus(o.local, o.big)
@@ -133,29 +136,29 @@ func (o *oracle) missed() error {
 			forgettable = forgettable.minus(o.public)
 		}
 		if len(forgettable) > 0 {
-			return miss(KnownAbove, "%d of %d, %d to forget", len(plain), t.Known, len(forgettable))
+			miss(KnownAbove, "%d of %d, %d to forget", len(plain), t.Known, len(forgettable))
 		}
 	}
 	est, act := o.established.minus(o.big), o.active.minus(o.big)
 	estBig, actBig := o.established.and(o.big), o.active.and(o.big)
 	if n := t.EstablishedBigLedger - len(estBig) - len(o.promoteCold.and(o.big)); !sensitive && n > 0 &&
 		len(o.available.and(o.big).minus(o.promoteCold)) > 0 {
-		return miss(EstablishedBelowBigLedger, "%d wanted", n)
+		miss(EstablishedBelowBigLedger, "%d wanted", n)
 	}
 	for i, g := range o.localGroups {
 		warm := c.groups[i].Warm
 		if len(g.and(o.established))+len(g.and(o.promoteCold)) < warm && len(g.and(o.available).minus(o.promoteCold)) > 0 {
-			return miss(EstablishedBelowLocal, "group %d", i)
+			miss(EstablishedBelowLocal, "group %d", i)
 		}
 	}
 	if n := t.Established - len(est) - len(o.promoteCold.minus(o.big)); n > 0 &&
 		len(o.available.minus(o.big, o.local, o.promoteCold)) > 0 {
-		return miss(EstablishedBelow, "%d wanted", n)
+		miss(EstablishedBelow, "%d wanted", n)
 	}
 	if excess := len(estBig) - t.EstablishedBigLedger; excess > 0 {
 		n := min(excess, len(estBig)-len(actBig)) - len(o.demoteWarm) - len(o.promoteWarm) - len(o.cooling.and(o.big))
 		if n > 0 && len(estBig.minus(o.active, o.demoteWarm, o.promoteWarm, o.cooling)) > 0 {
-			return miss(EstablishedAboveBigLedger, "%d too many", n)
+			miss(EstablishedAboveBigLedger, "%d too many", n)
 		}
 	}
 	if excess := len(est) - t.Established; excess > 0 {
@@ -163,31 +166,31 @@ func (o *oracle) missed() error {
 		n := min(excess, len(est)-warmLocal-len(act)) - len(o.demoteWarm.minus(o.big)) - len(o.promoteWarm.minus(o.big)) -
 			len(o.cooling.minus(o.big))
 		if n > 0 && len(est.minus(o.active, o.local, o.demoteWarm, o.promoteWarm, o.cooling)) > 0 {
-			return miss(EstablishedAbove, "%d too many", n)
+			miss(EstablishedAbove, "%d too many", n)
 		}
 	}
 	if !sensitive && len(actBig)+len(o.promoteWarm.and(o.big)) < t.ActiveBigLedger && len(o.ready.and(o.big)) > 0 {
-		return miss(ActiveBelowBigLedger, "%d of %d", len(actBig), t.ActiveBigLedger)
+		miss(ActiveBelowBigLedger, "%d of %d", len(actBig), t.ActiveBigLedger)
 	}
 	for i, g := range o.localGroups {
 		hot := c.groups[i].Hot
 		if len(g.and(o.active))+len(g.and(o.promoteWarm)) < hot && len(g.and(o.ready)) > 0 {
-			return miss(ActiveBelowLocal, "group %d", i)
+			miss(ActiveBelowLocal, "group %d", i)
 		}
 		if n := len(g.and(o.active)) - hot - len(o.demoteHot); n > 0 {
-			return miss(ActiveAboveLocal, "group %d: %d too many", i, n)
+			miss(ActiveAboveLocal, "group %d: %d too many", i, n)
 		}
 	}
 	if len(act)+len(o.promoteWarm.minus(o.big)) < t.Active && len(o.ready.minus(o.big, o.local)) > 0 {
-		return miss(ActiveBelow, "%d of %d", len(act), t.Active)
+		miss(ActiveBelow, "%d of %d", len(act), t.Active)
 	}
 	if n := len(actBig) - t.ActiveBigLedger - len(o.demoteHot.and(o.big)); n > 0 && len(actBig.minus(o.demoteHot)) > 0 {
-		return miss(ActiveAboveBigLedger, "%d too many", n)
+		miss(ActiveAboveBigLedger, "%d too many", n)
 	}
 	if n := len(act) - t.Active - len(o.demoteHot.minus(o.big)); n > 0 && len(act.minus(o.demoteHot, o.local)) > 0 {
-		return miss(ActiveAbove, "%d too many", n)
+		miss(ActiveAbove, "%d too many", n)
 	}
-	return nil
+	return o.rules
 }
 
 // sizes compares the counters with the sets.
