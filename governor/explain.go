@@ -23,6 +23,11 @@ type Explanation struct {
 	RTT         time.Duration
 	Reports     int // by the application: good minus bad
 
+	// Of the last 180 slots each: headers this peer announced first, blocks it delivered first and their bytes (governor §5). Who has the
+	// least is demoted from hot first.
+	Announced, Fetched int
+	FetchedBytes       int64
+
 	// The decision that last touched the peer, when, and its inputs; −1 where they do not apply.
 	Decision                   Decision
 	DecisionAt                 time.Duration
@@ -41,6 +46,9 @@ func (e Explanation) String() string {
 		e.Source, e.Fails)
 	if e.Tepid {
 		s += ", tepid"
+	}
+	if e.Announced+e.Fetched > 0 {
+		s += fmt.Sprintf(", first with %d headers and %d blocks of %d bytes", e.Announced, e.Fetched, e.FetchedBytes)
 	}
 	s += fmt.Sprintf("; last touched by %v at %v", e.Decision, e.DecisionAt.Round(time.Millisecond))
 	if e.Target >= 0 {
@@ -74,6 +82,8 @@ func (c *Core) Explain(a netip.AddrPort) Explanation {
 	if p.class != classPlain {
 		e.Source = Source(p.class)
 	}
+	e.Announced = c.boards.Upstreamyness(a)
+	e.Fetched, e.FetchedBytes = c.boards.Fetchyness(a)
 	e.Blocked, e.Until = c.blocked(p)
 	return e
 }

@@ -61,7 +61,7 @@ func rightNode(t *testing.T) (addr string) {
 	}
 	pool := txsubmission.NewMemory(1<<20, txID)
 	in := txsubmission.NewInbound(pool, txsubmission.Limits{})
-	syncer := follow.New(c, nil)
+	syncer := follow.New(c, follow.Hooks{})
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := connmgr.Listen(ctx, "127.0.0.1:0", testMagic, connmgr.WithDuplex(), connmgr.WithPeerSharing(), connmgr.WithPeras(),
 		connmgr.Serve(chainsync.Responder(c), blockfetch.Responder(c), in.Responder(), peersharing.Responder(some{})))

@@ -143,6 +143,9 @@ func (p *Peer) forward(ctx context.Context, payload []byte) error {
 			p.candidate = append(p.candidate, h)
 			p.mu.Unlock()
 			signal(p.wake)
+			if p.s.hooks.Announced != nil {
+				p.s.hooks.Announced(p.name, h.point)
+			}
 			return nil
 		}
 		p.mu.Unlock()
@@ -275,8 +278,8 @@ func (p *Peer) adopt(item []byte, h header) error {
 			return blame(err)
 		}
 		s.writing.Unlock()
-		if s.adopted != nil {
-			s.adopted(p.name, h.point, h.number, len(item))
+		if s.hooks.Adopted != nil {
+			s.hooks.Adopted(p.name, h.point, h.number, len(item))
 		}
 		return nil
 	}
@@ -298,9 +301,9 @@ func (p *Peer) switchTo(want []header, items [][]byte) error {
 	if err := s.chain.Switch(base, items); err != nil {
 		return blame(err)
 	}
-	if s.adopted != nil {
+	if s.hooks.Adopted != nil {
 		for i, h := range want {
-			s.adopted(p.name, h.point, h.number, len(items[i]))
+			s.hooks.Adopted(p.name, h.point, h.number, len(items[i]))
 		}
 	}
 	return nil

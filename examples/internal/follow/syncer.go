@@ -20,8 +20,8 @@ const (
 
 // Syncer is the chain that peers extend. Make one with [New].
 type Syncer struct {
-	chain   *chain.Chain
-	adopted func(from string, p chain.Point, number uint64, bytes int)
+	chain *chain.Chain
+	hooks Hooks
 
 	mu      sync.Mutex
 	claims  map[chain.Point]claim // blocks that are being fetched: at most maxBatch per peer, or a candidate
@@ -29,14 +29,22 @@ type Syncer struct {
 	writing sync.Mutex            // held while the chain is compared and extended
 }
 
+// Hooks are told what peers do; each may be nil and must not block.
+type Hooks struct {
+	// Announced is told of every header that a peer sends and that follows the one before.
+	Announced func(from string, p chain.Point)
+	// Adopted is told of every block that a peer gave and that extends the chain.
+	Adopted func(from string, p chain.Point, number uint64, bytes int)
+}
+
 type claim struct {
 	by    *Peer
 	until time.Time
 }
 
-// New returns a syncer for c. adopted, if not nil, is told of every block that a peer gave and that extends the chain.
-func New(c *chain.Chain, adopted func(from string, p chain.Point, number uint64, bytes int)) *Syncer {
-	return &Syncer{chain: c, adopted: adopted, claims: map[chain.Point]claim{}, changed: make(chan struct{})}
+// New returns a syncer for c.
+func New(c *chain.Chain, hooks Hooks) *Syncer {
+	return &Syncer{chain: c, hooks: hooks, claims: map[chain.Point]claim{}, changed: make(chan struct{})}
 }
 
 // Chain returns the chain.

@@ -107,7 +107,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	if n.pool, err = OpenMempool(cfg.Mempool); err != nil {
 		return nil, err
 	}
-	n.sync = follow.New(n.chain, n.adopted)
+	n.sync = follow.New(n.chain, follow.Hooks{Announced: n.announced, Adopted: n.adopted})
 	cfg.Roots.Magic = uint32(cfg.Network)
 	if n.roots, err = topology.NewProvider(cfg.Topology, cfg.Roots); err != nil {
 		return nil, err
@@ -193,6 +193,13 @@ func (n *Node) initiators(id connmgr.ConnID, _ protocols.Negotiated) []*protocol
 		chainSync = chainsync.Trusted(chainSync)
 	}
 	return []*protocols.MiniProtocol{chainSync, blockfetch.Initiator(p.BlockFetch)}
+}
+
+// announced and adopted tell the governor who is first (governor §5).
+func (n *Node) announced(from string, p chain.Point) {
+	if peer, err := netip.ParseAddrPort(from); err == nil {
+		n.gov.Announced(peer, p.Slot)
+	}
 }
 
 func (n *Node) adopted(from string, p chain.Point, number uint64, bytes int) {

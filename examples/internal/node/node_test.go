@@ -66,6 +66,10 @@ func TestBlocksAndTransactionsTravelOverHotConnections(t *testing.T) {
 		return b.Chain().Tip() == a.Chain().Tip() && a.Mempool().Has(id)
 	}, 20*time.Second, 20*time.Millisecond)
 	require.Equal(t, governor.Hot, b.Governor().Explain(a.Addrs()[0]).Temperature)
+	require.Eventually(t, func() bool { // the governor has heard who is first with headers and blocks
+		x := b.Governor().Explain(a.Addrs()[0])
+		return x.Announced == 5 && x.Fetched == 5 && x.FetchedBytes > 0
+	}, 5*time.Second, 10*time.Millisecond)
 
 	m := b.Metrics()
 	require.Equal(t, 5, m.Host.Blocks)
