@@ -9,6 +9,7 @@ import (
 
 func (c *core) acquire(e event) RecordID {
 	if _, own := c.self[e.remote]; own {
+		c.mark("A13")
 		c.reply(e.ticket, resSelf, nil, &AcquireError{Reason: ErrSelfConnection, Remote: e.remote})
 		return 0
 	}
@@ -22,9 +23,8 @@ func (c *core) acquire(e event) RecordID {
 		return r.id
 	}
 	if e.reuseOnly {
-		_, rule := next(StateUnknown, inAcquireReuse)
-		c.mark(rule.row)
-		c.reply(e.ticket, rule.res, nil, &AcquireError{Reason: ErrInboundConnectionNotFound, Remote: e.remote})
+		res := c.ask(StateUnknown, inAcquireReuse)
+		c.reply(e.ticket, res, nil, &AcquireError{Reason: ErrInboundConnectionNotFound, Remote: e.remote})
 		return 0
 	}
 	r = c.newRecord(ConnID{Remote: e.remote})
@@ -53,6 +53,7 @@ func (c *core) choose(remote netip.AddrPort) *record {
 		}
 		return list[0]
 	}
+	c.mark("A12")
 	class := func(r *record) int {
 		switch r.state {
 		case StateInboundIdleDup, StateInboundDup:
@@ -117,7 +118,7 @@ func (c *core) answerAcquire(t ticket, res result, r *record) {
 
 func (c *core) dialled(r *record, e event) result {
 	if r == nil || r.gone {
-		return resDisconnected // given up in the meantime; the shell closes the socket
+		return c.ask(StateTerminated, inConnected) // given up in the meantime; the shell closes the socket
 	}
 	if e.local == r.conn.Remote {
 		if len(c.self) < maxSelf {
@@ -154,12 +155,12 @@ func (c *core) answerDial(r *record, res result) {
 }
 
 func (c *core) dialFailed(r *record, e event) result {
+	in := [...]input{dialConnect: inConnectFailed, dialSocket: inSocketFailed, dialBusy: inTupleBusy}[e.fail]
 	if r == nil || r.gone {
-		return resDisconnected
+		return c.ask(StateTerminated, in)
 	}
 	if r.state != StateReservedOutbound {
 		// The accepted socket of the same 4-tuple has taken the record over: wait for it instead.
-		in := map[dialFailure]input{dialConnect: inConnectFailed, dialSocket: inSocketFailed, dialBusy: inTupleBusy}[e.fail]
 		res := c.apply(r, in)
 		c.handOver(r)
 		return res

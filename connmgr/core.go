@@ -57,6 +57,7 @@ type core struct {
 	dirty   []*record // whose waiters have to be looked at
 	effects []effect
 	hit     func(row string) // of a test
+	hold    func(notice)     // of the model check: takes notices instead of their being delivered at once
 }
 
 // record is one connection.
@@ -110,8 +111,8 @@ const (
 	evOutHandshake                      // id, sock, outcome, flow, shares, err
 	evAccepted                          // sock, local, remote, protected
 	evInHandshake                       // id, sock, outcome, flow, shares, err
-	evResponderStarted                  // id, hot
-	evResponderEnded                    // id, hot, err
+	evResponderStarted                  // id, sock, hot
+	evResponderEnded                    // id, sock, hot, err
 	evRelease                           // id, ticket
 	evWatch                             // id, ticket
 	evEnded                             // id, sock, err
@@ -209,17 +210,25 @@ func newCore(cfg coreConfig, rnd *rand.Rand) *core {
 // step handles one event. The result is the caller's answer; what has to be done is in the effects, in order, valid until the
 // next step.
 func (c *core) step(now time.Duration, e event) (result, RecordID, []effect) {
+	c.begin(now)
+	res, id := c.dispatch(e)
+	return res, id, c.finish()
+}
+
+func (c *core) begin(now time.Duration) {
 	c.now = max(c.now, now)
 	clear(c.effects)
 	c.effects = c.effects[:0]
-	res, id := c.dispatch(e)
+}
+
+func (c *core) finish() []effect {
 	for len(c.dirty) > 0 {
 		r := c.dirty[0]
 		c.dirty = c.dirty[1:]
 		c.settle(r)
 	}
 	c.dirty = nil
-	return res, id, c.effects
+	return c.effects
 }
 
 func (c *core) dispatch(e event) (result, RecordID) {
@@ -238,9 +247,9 @@ func (c *core) dispatch(e event) (result, RecordID) {
 	case evInHandshake:
 		return c.inHandshake(r, e), e.id
 	case evResponderStarted:
-		c.responderStarted(r, e.hot)
+		c.responderStarted(r, e)
 	case evResponderEnded:
-		c.responderEnded(r, e.hot, e.err)
+		c.responderEnded(r, e)
 	case evRelease:
 		return c.release(r, e), e.id
 	case evWatch:
@@ -283,6 +292,13 @@ func (c *core) apply(r *record, in input) result {
 	if rule.fx&fxForget != 0 {
 		c.forget(r)
 	}
+	return rule.res
+}
+
+// ask answers for what has no record: the state it has in the table, Unknown or Terminated, does not change.
+func (c *core) ask(s State, in input) result {
+	_, rule := next(s, in)
+	c.mark(rule.row)
 	return rule.res
 }
 
@@ -400,14 +416,10 @@ func (c *core) settle(r *record) {
 	if r.gone {
 		c.answerDial(r, resDisconnected)
 	}
-	for len(r.acquires) > 0 {
-		res := c.apply(r, inWaited)
-		if res == resWait {
-			break
-		}
-		t := r.acquires[0]
-		r.acquires = r.acquires[1:]
-		c.answerAcquire(t, res, r)
+	waiting := r.acquires
+	r.acquires = nil
+	for _, t := range waiting {
+		c.tell(notice{in: inWaited, r: r, ticket: t})
 	}
 	if len(r.releases) > 0 && r.state != StateOutboundIdleUni && r.state != StateOutboundIdleDup {
 		res := resUnsupported

@@ -41,6 +41,9 @@ func newBench(t *testing.T, change func(*coreConfig)) *bench {
 
 func (b *bench) do(e event) (result, RecordID) {
 	b.Helper()
+	if r := b.core.records[e.id]; r != nil && e.sock == 0 && (e.kind == evResponderStarted || e.kind == evResponderEnded) {
+		e.sock = r.handle
+	}
 	res, id, effects := b.core.step(b.now, e)
 	for _, f := range effects {
 		switch f.kind {

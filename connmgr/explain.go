@@ -110,8 +110,8 @@ func (m *Manager) info(r *record) Info {
 			i.HeldBy = append(i.HeldBy, "us: initiator of "+run.name)
 		}
 	}
-	if n := r.inbound.hot + r.inbound.other; n > 0 {
-		i.HeldBy = append(i.HeldBy, fmt.Sprintf("remote: %d responders, %d hot", n, r.inbound.hot))
+	if hot, all := r.inbound.counts(); all > 0 {
+		i.HeldBy = append(i.HeldBy, fmt.Sprintf("remote: %d responders, %d hot", all, hot))
 	}
 	for _, w := range []struct {
 		name string

@@ -44,12 +44,23 @@ func (c *RemoteCounters) add(s RemoteState, n int) {
 // inboundEntry is the inbound governor's part of a record. It lives and dies with the record's negotiated states, in the same
 // step: it cannot be registered for a connection that has died, nor outlive one (connmgr §11 items 2, 3, 21, 22).
 type inboundEntry struct {
-	state      RemoteState
-	hot, other int  // responders running
-	dead       bool // one ended with an error: the connection is dying, nothing counts any more
-	fresh      bool
-	mature     bool
-	shares     bool // the remote takes part in peer sharing
+	state   RemoteState
+	running [2]responders // of the dialled and of the accepted socket: a connection with oneself has both
+	fresh   bool
+	mature  bool
+	shares  bool // the remote takes part in peer sharing
+}
+
+// responders counts those that run on one socket.
+type responders struct {
+	hot, other int32
+	dead       bool // one ended with an error: the socket is dying, nothing counts any more
+}
+
+// counts returns how many responders run.
+func (e *inboundEntry) counts() (hot, all int) {
+	hot = int(e.running[0].hot + e.running[1].hot)
+	return hot, hot + int(e.running[0].other+e.running[1].other)
 }
 
 // LegalRemoteTransition is the oracle of connmgr §5.3 for an inbound governor's trace.
@@ -111,69 +122,117 @@ func (c *core) untrack(r *record) {
 	r.inbound = inboundEntry{}
 }
 
-func (c *core) responderStarted(r *record, hot bool) {
-	if r == nil || r.inbound.state == RemoteNone || r.inbound.dead {
+// owns tells whether the record's connection runs over the socket; after a fresh socket has taken its place (E6) the old one is
+// nobody's.
+func (r *record) owns(s sockID) bool { return s != 0 && (s == r.out || s == r.in) }
+
+// responders returns the counters of a socket, nil when it does not count: the connection has ended, or is dying.
+func (r *record) responders(s sockID) *responders {
+	h := &r.inbound.running[0]
+	if s == r.in {
+		h = &r.inbound.running[1]
+	}
+	if r.inbound.state == RemoteNone || h.dead {
+		return nil
+	}
+	return h
+}
+
+func (c *core) responderStarted(r *record, e event) {
+	if r == nil || r.gone || !r.owns(e.sock) {
+		c.ask(StateUnknown, inRemoteAwake)
 		return
 	}
-	e := &r.inbound
-	first := e.hot+e.other == 0
-	if hot {
-		e.hot++
-	} else {
-		e.other++
-	}
-	if first {
-		c.apply(r, inRemoteAwake)
-		if r.inbound.state == RemoteNone { // pruned
-			return
+	h := r.responders(e.sock)
+	if h == nil {
+		if r.inbound.state == RemoteNone { // too late: the connection is closing
+			c.apply(r, inRemoteAwake)
 		}
+		return
+	}
+	_, before := r.inbound.counts()
+	if e.hot {
+		h.hot++
+	} else {
+		h.other++
+	}
+	if before == 0 {
+		c.tell(notice{in: inRemoteAwake, r: r, sock: e.sock})
+	} else if e.hot && r.inbound.state == RemoteWarm {
+		c.setRemote(r, RemoteHot)
+	}
+}
+
+func (c *core) responderEnded(r *record, e event) {
+	if r == nil || r.gone || !r.owns(e.sock) {
+		c.ask(StateUnknown, inRemoteIdle)
+		return
+	}
+	h := r.responders(e.sock)
+	if h == nil {
+		if r.inbound.state == RemoteNone {
+			c.apply(r, inRemoteIdle)
+		}
+		return
+	}
+	if e.err != nil {
+		h.dead = true
+		return
+	}
+	n := &h.other
+	if e.hot {
+		n = &h.hot
+	}
+	if *n == 0 { // ended without having been started: not ours to count
+		return
+	}
+	*n--
+	c.fewerResponders(r, e.sock)
+}
+
+// fewerResponders goes on when responders on a socket have ended.
+func (c *core) fewerResponders(r *record, s sockID) {
+	hot, all := r.inbound.counts()
+	if hot == 0 && r.inbound.state == RemoteHot {
+		c.setRemote(r, RemoteWarm)
+	}
+	if all == 0 {
+		c.tell(notice{in: inRemoteIdle, r: r, sock: s})
+	}
+}
+
+// halfEnded stops counting the responders of one half of a connection with oneself; the other half lives.
+func (c *core) halfEnded(r *record, accepted bool) {
+	h := &r.inbound.running[0]
+	if accepted {
+		h = &r.inbound.running[1]
+	}
+	counted := h.hot+h.other > 0
+	*h = responders{}
+	if counted {
+		c.fewerResponders(r, 0)
+	}
+}
+
+// remoteNotice tells a record what its remote does; the answer decides the remote state.
+func (c *core) remoteNotice(n notice) {
+	r := n.r
+	res := c.apply(r, n.in)
+	e := &r.inbound
+	if e.state == RemoteNone { // closing, or pruned instead
+		return
 	}
 	switch {
-	case e.hot > 0 && e.state != RemoteHot:
-		if e.state != RemoteWarm {
-			c.setRemote(r, RemoteWarm)
+	case n.in == inRemoteAwake:
+		c.setRemote(r, RemoteWarm)
+		if hot, _ := e.counts(); hot > 0 {
+			c.setRemote(r, RemoteHot)
 		}
-		c.setRemote(r, RemoteHot)
-	case e.hot == 0 && e.state != RemoteWarm:
-		c.setRemote(r, RemoteWarm)
-	}
-}
-
-func (c *core) responderEnded(r *record, hot bool, err error) {
-	if r == nil || r.inbound.state == RemoteNone || r.inbound.dead {
-		return
-	}
-	e := &r.inbound
-	if err != nil {
-		e.dead = true
-		return
-	}
-	if hot {
-		e.hot--
-	} else {
-		e.other--
-	}
-	if e.hot < 0 || e.other < 0 { // ended without having been started: not ours to count
-		e.hot, e.other = max(e.hot, 0), max(e.other, 0)
-		return
-	}
-	if hot && e.hot == 0 {
-		c.setRemote(r, RemoteWarm)
-	}
-	if e.hot+e.other == 0 && c.apply(r, inRemoteIdle) == resOK {
+	case n.in == inRemoteIdle && res == resOK && e.state != RemoteCold:
 		c.setRemote(r, RemoteIdle)
-	}
-}
-
-func (c *core) remoteIdleFired(r *record) {
-	if r.inbound.state != RemoteIdle {
-		return
-	}
-	// The timer is gone by now, whatever the answer: it cannot spin (connmgr §11 item 4).
-	switch c.apply(r, inIdleExpired) {
-	case resCommit:
-		c.untrack(r)
-	case resKeep:
+	// The idle timer is gone by now, whatever the answer: it cannot spin (connmgr §11 item 4). After a commit in OutboundIdle (I5) the
+	// entry stays: the remote may still awake (G4).
+	case n.in == inIdleExpired && res == resKeep && e.state == RemoteIdle:
 		c.setRemote(r, RemoteCold)
 	}
 }

@@ -22,13 +22,18 @@ func (w *world) check(fail failure) {
 			w.checkOwner(x, r, fail)
 		}
 		for i := range w.links {
-			s := w.links[i].end[x]
-			live := (s.state == sockOpen || s.state == sockBroken) && s.rec != 0
-			if live && sockets[sockOf(i, x)] != s.rec && !s.closing && s.state != sockBroken {
-				fail("socket %d of end %d has no record", sockOf(i, x), x)
-			}
-			if !live && sockets[sockOf(i, x)] != 0 && s.state == sockClosed {
-				fail("record %d of end %d keeps a closed socket", sockets[sockOf(i, x)], x)
+			for side, s := range w.links[i].end {
+				if int(s.at) != x {
+					continue
+				}
+				sock := sockOf(i, side)
+				live := (s.state == sockOpen || s.state == sockBroken) && s.rec != 0
+				if live && sockets[sock] != s.rec && !s.closing && s.state != sockBroken {
+					fail("socket %d of end %d has no record", sock, x)
+				}
+				if !live && sockets[sock] != 0 && s.state == sockClosed {
+					fail("record %d of end %d keeps a closed socket", sockets[sock], x)
+				}
 			}
 		}
 		// Who waits is known exactly once.
@@ -45,16 +50,21 @@ func (w *world) check(fail failure) {
 				waits++
 			}
 		}
+		for _, n := range e.mail {
+			if n.in == inWaited && n.ticket == e.ticket {
+				waits++
+			}
+		}
 		if want := map[bool]int{true: 1}[e.ticket != 0]; waits != want {
 			fail("end %d: ticket %d of governor %d waits in %d places", x, e.ticket, e.gov, waits)
 		}
 	}
 	// One connection per pair under any order of opens, as long as both bind their ports and nothing is half-open.
-	if !w.cfg.lostResets {
+	if !w.cfg.lostResets && !w.cfg.hairpin {
 		for x := range w.end {
 			n := 0
 			for i := range w.links {
-				if s := w.links[i].end[x]; w.links[i].tuple == 0 && s.state == sockOpen {
+				if s := w.links[i].end[x]; w.links[i].tuple == 0 && s.state == sockOpen && !s.unreported {
 					n++
 				}
 			}
@@ -75,18 +85,23 @@ func (w *world) checkOwner(x int, r *record, fail failure) {
 			dying = true
 		}
 	}
-	ok := false
+	// Who has been told of something by a notice that is on its way will be told of it.
+	ok := slices.ContainsFunc(e.mail, func(n notice) bool { return n.r == r && n.in != inWaited })
+	if ok {
+		return
+	}
+	_, running := r.inbound.counts()
 	switch r.state {
 	case StateReservedOutbound:
 		ok = has(timerConnect)
 	case StateUnnegotiatedOutbound, StateUnnegotiatedInbound:
 		ok = has(timerHandshake) && r.sockets() > 0
 	case StateInboundIdleUni, StateInboundIdleDup, StateOutboundDupTicking:
-		ok = has(timerRemoteIdle) || dying
+		ok = has(timerRemoteIdle) || running > 0 || dying
 	case StateOutboundUni, StateOutboundDupExpired:
 		ok = e.gov == govUsing && e.using == r.id || dying
 	case StateInboundUni, StateInboundDup, StateDuplex:
-		ok = r.inbound.hot+r.inbound.other > 0 || dying
+		ok = running > 0 || dying
 	case StateOutboundIdleUni, StateOutboundIdleDup:
 		ok = has(timerOutboundIdle)
 	case StateTerminating:

@@ -5,23 +5,25 @@ import "slices"
 // Accepted sockets and the ends of handshakes: tables C, E and F of connmgr §1.4.
 
 func (c *core) outHandshake(r *record, e event) result {
-	if r == nil || r.gone || r.out != e.sock {
-		return resDisconnected
+	in := [...]input{inOutUni, inOutRefused, inOutViolation, inOutQuery}[e.outcome]
+	if e.outcome == handshakeOK && e.flow == Duplex {
+		in = inOutDup
+	}
+	if r == nil || r.out != e.sock { // that connection has ended, or a fresh socket has taken its record
+		return c.ask(StateTerminated, in)
 	}
 	if e.outcome != handshakeOK {
 		if r.in != 0 { // only the outgoing half of a self connection has failed
+			c.mark("C11")
 			c.handOver(r)
 			return resDisconnected
 		}
-		r.err = e.err
-		in := map[outcome]input{handshakeRefused: inOutRefused, handshakeViolation: inOutViolation, handshakeQuery: inOutQuery}[e.outcome]
+		if !r.gone {
+			r.err = e.err
+		}
 		res := c.apply(r, in)
 		c.answerDial(r, res)
 		return res
-	}
-	in := inOutUni
-	if e.flow == Duplex {
-		in = inOutDup
 	}
 	res := c.apply(r, in)
 	if res == resConnected {
@@ -72,7 +74,7 @@ func (c *core) accepted(e event) (result, RecordID) {
 	return res, r.id
 }
 
-// wakeBusy lets acquires whose connect found the 4-tuple taken wait for this record.
+// wakeBusy lets acquires whose connect found the 4-tuple taken look at what the remote has now.
 func (c *core) wakeBusy(r *record) {
 	if len(c.busy) == 0 {
 		return
@@ -85,27 +87,30 @@ func (c *core) wakeBusy(r *record) {
 	}
 	slices.Sort(ids)
 	for _, id := range ids {
-		r.acquires = append(r.acquires, c.busy[id].ticket)
+		b := c.busy[id]
 		delete(c.busy, id)
 		c.timers.stop(id, timerTupleBusy)
+		c.tell(notice{in: inWaited, ticket: b.ticket, remote: b.remote, err: b.err})
 	}
 }
 
 func (c *core) inHandshake(r *record, e event) result {
-	if r == nil || r.gone || r.in != e.sock {
-		return resDisconnected
+	in := [...]input{inInUni, inInRefused, inInViolation, inInQuery}[e.outcome]
+	if e.outcome == handshakeOK && e.flow == Duplex {
+		in = inInDup
+	}
+	if r == nil || r.in != e.sock {
+		return c.ask(StateTerminated, in)
 	}
 	if e.outcome != handshakeOK {
 		if r.out != 0 { // only the accepted half of a self connection has failed
+			c.mark("F11")
 			return resDisconnected
 		}
-		r.err = e.err
-		in := map[outcome]input{handshakeRefused: inInRefused, handshakeViolation: inInViolation, handshakeQuery: inInQuery}[e.outcome]
+		if !r.gone {
+			r.err = e.err
+		}
 		return c.apply(r, in)
-	}
-	in := inInUni
-	if e.flow == Duplex {
-		in = inInDup
 	}
 	if to, _ := next(r.state, in); to.counts().Inbound > r.state.counts().Inbound {
 		if limit := c.limit(r); c.counters.Inbound >= limit {

@@ -160,7 +160,7 @@ func (m *Manager) bringUp(s *socket, neg protocols.Negotiated) {
 		}
 		m.lock()
 		defer m.unlock()
-		m.step(event{kind: kind, id: s.rec, hot: mp.Bundle == protocols.Hot, err: err})
+		m.step(event{kind: kind, id: s.rec, sock: s.id, hot: mp.Bundle == protocols.Hot, err: err})
 	}
 	conn, err := newConn(s.bearer, neg, s.dialled, o)
 	m.lock()

@@ -3,6 +3,7 @@ package connmgr
 import (
 	"cmp"
 	"errors"
+	"net/netip"
 	"slices"
 )
 
@@ -10,9 +11,9 @@ import (
 
 func (c *core) release(r *record, e event) result {
 	if r == nil || r.gone {
-		c.mark("J1")
-		c.reply(e.ticket, resOK, r, nil)
-		return resOK
+		res := c.ask(StateUnknown, inRelease)
+		c.reply(e.ticket, res, r, nil)
+		return res
 	}
 	res := c.apply(r, inRelease)
 	switch res {
@@ -40,6 +41,7 @@ func (c *core) ended(r *record, e event) {
 	if r == nil {
 		return
 	}
+	accepted := e.sock == r.in
 	switch e.sock {
 	case r.out:
 		r.out = 0
@@ -55,6 +57,10 @@ func (c *core) ended(r *record, e event) {
 		r.err = e.err
 	}
 	if r.sockets() > 0 {
+		if e.sock == r.handle { // one connection, one fate: nobody would own the half that is left
+			c.closeSockets(r, fxCloseReset)
+		}
+		c.halfEnded(r, accepted)
 		return
 	}
 	if r.gone {
@@ -90,7 +96,8 @@ var (
 func (c *core) fired(key timerKey) {
 	if b := c.busy[key.id]; b != nil {
 		delete(c.busy, key.id)
-		c.reply(b.ticket, resDisconnected, nil, faultError(FaultNetwork, 0, &AcquireError{Reason: ErrDisconnected, Remote: b.remote, Cause: b.err}))
+		c.mark("B10")
+		c.tupleStaysBusy(b.ticket, b.remote, b.err)
 		return
 	}
 	r := c.records[key.id]
@@ -99,6 +106,7 @@ func (c *core) fired(key timerKey) {
 	}
 	switch key.kind {
 	case timerConnect:
+		c.mark("B11")
 		r.err = errConnectTimeout
 		c.apply(r, inConnectFailed)
 		c.answerDial(r, resDisconnected)
@@ -111,14 +119,19 @@ func (c *core) fired(key timerKey) {
 		c.apply(r, in)
 		c.answerDial(r, resDisconnected)
 	case timerOutboundIdle:
-		c.apply(r, inOutIdleExpired)
+		c.tell(notice{in: inOutIdleExpired, r: r})
 	case timerTimeWait:
-		c.apply(r, inTimeWaitOver)
+		c.tell(notice{in: inTimeWaitOver, r: r})
 	case timerRemoteIdle:
-		c.remoteIdleFired(r)
+		c.tell(notice{in: inIdleExpired, r: r})
 	case timerMaturity:
 		c.matured(r)
 	}
+}
+
+// tupleStaysBusy answers an acquire whose connect found the 4-tuple taken, when no accepted connection explains it.
+func (c *core) tupleStaysBusy(t ticket, remote netip.AddrPort, err error) {
+	c.reply(t, resDisconnected, nil, faultError(FaultNetwork, 0, &AcquireError{Reason: ErrDisconnected, Remote: remote, Cause: err}))
 }
 
 func (c *core) shutdown() {

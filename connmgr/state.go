@@ -236,10 +236,11 @@ next:
 	return rest
 }
 
-// rules is the transition table of connmgr §1.4 with the amendments of its part N. It is total: what is not here is not
-// possible, and the core says so in a trace (see step).
+// rules is the transition table of connmgr §1.4 with the amendments of its part N. Every event that comes from outside, from the inbound
+// governor or from a timer has an answer in every state; inInOverLimit, inPruned and inReplaced are raised by the core only where
+// they have a rule.
 var rules = []rule{
-	// A. acquire.
+	// A. acquire. When a remote has several records the core chooses among them first (A12), and answers for its own addresses (A13).
 	{"A1", inAcquire, states(StateUnknown), StateReservedOutbound, "Reserve", resProceed, fxNewRecord},
 	{"A2", inAcquireReuse, states(StateUnknown), same, "", resInboundNotFound, 0},
 	{"A3", inAcquire, states(StateReservedOutbound), same, "", resExists, 0},
@@ -252,7 +253,9 @@ var rules = []rule{
 	{"A10", inAcquire, states(StateInboundDup), StateDuplex, "PromotedToWarmDuplexLocal", resConnected, 0},
 	{"A11", inAcquire, anyEnd, same, "", resTerminating, 0},
 
-	// B. A new outbound connection. A record that was overwritten by an accepted socket (E3) survives its failed dial.
+	// B. A new outbound connection. A record that was overwritten by an accepted socket (E3) survives its failed dial. The core
+	// adds B3, the local address is another record's, B10, the accepted connection that B9 waits for does not come, and B11, connect
+	// takes too long.
 	{"B1", inSocketFailed, states(StateReservedOutbound), StateTerminated, "", resDisconnected, fxForget},
 	{"B1", inSocketFailed, except(StateReservedOutbound), same, "", resDisconnected, 0},
 	{"B2", inConnectFailed, states(StateReservedOutbound), StateTerminated, "", resDisconnected, fxForget},
@@ -266,7 +269,7 @@ var rules = []rule{
 	{"B6", inConnected, anyEnd, same, "", resDisconnected, 0},
 	{"B7", inConnected, except(StateReservedOutbound, StateUnnegotiatedInbound, anyEnd), same, "", resProceed, 0},
 
-	// C. Handshake result on the outbound side.
+	// C. Handshake result on the outbound side. C11 is the core's: one half of a connection with itself has failed, the other is there.
 	{"C1", inOutUni, anyUnnegotiated, StateOutboundUni, "NegotiatedUniOutbound", resConnected, 0},
 	{"C2", inOutDup, anyUnnegotiated, StateOutboundDupTicking, "NegotiatedDuplexOutbound", resConnected, fxAnnounceOut},
 	{"C3", inOutUni, states(StateInboundIdleUni), StateOutboundUni, "SelfConn'⁻¹", resConnected, 0},
@@ -284,7 +287,8 @@ var rules = []rule{
 	{"C10", inOutViolation, states(StateTerminated), same, "", resDisconnected, 0},
 	{"C10", inOutQuery, states(StateTerminated), same, "", resDisconnected, 0},
 
-	// D. An acquire that waited on Unnegotiated Inbound.
+	// D. An acquire that waited on Unnegotiated Inbound. It is woken in the step in which the record changes, so D5 and D7 cannot happen
+	// in production; the model check wakes it late.
 	{"D1", inWaited, states(StateUnnegotiatedInbound), same, "", resWait, 0},
 	{"D2", inWaited, states(StateInboundIdleDup), StateOutboundDupTicking, "AwakeDuplexLocal", resConnected, 0},
 	{"D3", inWaited, states(StateInboundDup), StateDuplex, "PromotedToWarmDuplexLocal", resConnected, 0},
@@ -301,7 +305,7 @@ var rules = []rule{
 	{"E5", inAccepted, anyEnd, same, "", resProceed, fxNewRecord},
 	{"E6", inAccepted, except(beforeUse, anyEnd), StateUnnegotiatedInbound, "", resProceed, fxCloseStale | fxAssert},
 
-	// F. Handshake result on the inbound side.
+	// F. Handshake result on the inbound side. F11 is the core's, as C11.
 	{"F1", inInUni, anyUnnegotiated, StateInboundIdleUni, "NegotiatedInbound", resConnected, fxAnnounce},
 	{"F1", inInDup, anyUnnegotiated, StateInboundIdleDup, "NegotiatedInbound", resConnected, fxAnnounce},
 	{"F2", inInUni, states(StateOutboundUni, anyOutboundDup), same, "", resConnected, fxAnnounce},
@@ -322,7 +326,8 @@ var rules = []rule{
 	{"F10", inInQuery, states(StateTerminated), same, "", resDisconnected, 0},
 	{"F9", inInOverLimit, states(anyUnnegotiated, anyOutboundIdle), StateTerminated, "", resDisconnected, fxForget | fxCloseReset},
 
-	// G. Promoted to warm by the remote.
+	// G. Promoted to warm by the remote. What responders and timers do reaches the record in the step in which it happens, so G7, G8, I1,
+	// I4, I7 to I10, K4 and L4 cannot happen in production; the model check holds the notices back.
 	{"G1", inRemoteAwake, states(StateUnknown), same, "", resUnsupported, 0},
 	{"G2", inRemoteAwake, states(beforeUse, StateOutboundUni), same, "", resUnsupported, fxAssert},
 	{"G3", inRemoteAwake, anyOutboundDup, StateDuplex, "PromotedToWarmDuplexRemote", resOK, fxPrune},
@@ -370,10 +375,12 @@ var rules = []rule{
 
 	// K. The outbound idle timer; K2 and K3 answer a release that waits when the state is left otherwise.
 	{"K1", inOutIdleExpired, anyOutboundIdle, StateTerminating, "CommitLocal", resOK, fxCloseOrderly},
+	{"K4", inOutIdleExpired, except(anyOutboundIdle), same, "", resNone, 0},
 
 	// L. The connection has ended.
 	{"L1", inEnded, states(StateTerminating), same, "", resNone, 0}, // TIME_WAIT begins: a timer, no goroutine, no descriptor
-	{"L1", inTimeWaitOver, states(StateTerminating), StateTerminated, "", resNone, fxForget | fxCloseReset},
+	{"L1b", inTimeWaitOver, states(StateTerminating), StateTerminated, "", resNone, fxForget | fxCloseReset},
+	{"L4", inTimeWaitOver, except(StateTerminating), same, "", resNone, 0},
 	{"L2", inEnded, states(StateTerminated), same, "", resNone, fxForget},
 	{"L3", inEnded, except(anyEnd), StateTerminated, "", resNone, fxForget},
 

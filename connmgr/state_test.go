@@ -50,14 +50,12 @@ func TestOracleForbidsWhatNoRuleDoes(t *testing.T) {
 
 // Each input has a rule in every state in which it can arrive at all.
 func TestTableIsTotal(t *testing.T) {
-	// Where an input cannot come from: the core raises it only for records in the states that are left.
+	// What the core raises itself, in the step in which it has looked at the state.
 	impossible := map[input][]State{
-		inAcquireReuse:   nil,
-		inInOverLimit:    except(anyUnnegotiated, anyOutboundIdle),
-		inTimeWaitOver:   except(StateTerminating),
-		inOutIdleExpired: except(anyOutboundIdle),
-		inPruned:         states(beforeUse, anyEnd),
-		inReplaced:       except(anyEnd),
+		inAcquireReuse: nil,
+		inInOverLimit:  except(anyUnnegotiated, anyOutboundIdle),
+		inPruned:       states(beforeUse, anyEnd),
+		inReplaced:     except(anyEnd),
 	}
 	for in := range numInputs {
 	next:

@@ -2,7 +2,6 @@ package connmgr
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -24,19 +23,27 @@ const (
 )
 
 type modelEnd struct {
-	core      *core
-	now       time.Duration
-	gov       governorState
-	ticket    ticket // outstanding
-	extra     ticket // of a second, impatient acquire
-	using     RecordID
-	used      RecordID // by an acquire before
-	sock      sockID
-	dialling  RecordID // pending dial
-	ephemeral bool     // … from an ephemeral port
-	acquires  int
-	last      map[RecordID]State // for chaining
-	down      bool
+	core     *core
+	now      time.Duration
+	gov      governorState
+	ticket   ticket // outstanding
+	extra    ticket // of a second, impatient acquire
+	using    RecordID
+	used     RecordID // by an acquire before
+	sock     sockID
+	dials    []modelDial
+	acquires int
+	last     map[RecordID]State // for chaining
+	down     bool
+	mail     []notice // held back
+}
+
+// modelDial is a connect under way.
+type modelDial struct {
+	rec   RecordID
+	tuple uint8
+	self  bool // to our own address
+	link  int  // 1 + the link that the kernel has made of it and its goroutine has not reported
 }
 
 type sockState uint8
@@ -50,17 +57,19 @@ const (
 )
 
 type linkEnd struct {
-	state   sockState
-	rec     RecordID
-	dialler bool
-	closing bool  // the core has asked for it
-	done    bool  // handshake successful here
-	failed  bool  // handshake failed here
-	armed   bool  // responders
-	running uint8 // responders running here: 0, 1 (one that is not hot), 2 (and a hot one)
+	at         uint8 // which end of the model has it
+	state      sockState
+	rec        RecordID
+	dialler    bool
+	unreported bool  // connected, but the core does not know yet
+	closing    bool  // the core has asked for it
+	done       bool  // handshake successful here
+	failed     bool  // handshake failed here
+	running    uint8 // responders running here: 0, 1 (one that is not hot), 2 (and a hot one)
 }
 
-// modelLink is one TCP connection. Its sockets are numbered 2·index+end+1.
+// modelLink is one TCP connection. Its sockets are numbered 2·index+side+1. A side is the end of the same number, unless both are
+// end 0's: it has come back to itself by a way on which its addresses were translated, so that both look like one 4-tuple.
 type modelLink struct {
 	tuple uint8 // 0: both ports bound; 1, 2: ephemeral at end 0, 1
 	end   [2]linkEnd
@@ -72,21 +81,31 @@ type world struct {
 	cfg   modelConfig
 	end   [2]*modelEnd
 	links []modelLink
-	hit   map[string]bool
-	sent  map[[2]State]bool
+	tally *tally
 }
 
 type modelConfig struct {
 	name                     string
+	prefix                   []string // names of the moves that lead to where the search begins
+	depth                    int      // of the search; 4 more under HEARTH_SOAK
 	hard                     int
 	protected                bool
 	acquires, links          int // budget
 	ephemeral, reuse, faults bool
 	lostResets, refusals     bool
 	shutdown                 bool
-	uni                      bool // connections between bound ports may be unidirectional
-	impatient                bool // acquires again before the first has been answered or released
-	single                   bool // only end 0 dials
+	uni                      bool    // connections between bound ports may be unidirectional
+	impatient                bool    // a governor that asks again before it has been answered
+	single                   bool    // only end 0 dials
+	free                     bool    // the remote starts and stops initiators as it likes
+	hairpin                  bool    // what end 0 dials comes back to it
+	self                     bool    // end 0 dials its own address, too
+	wildcard                 bool    // end 0 binds to the wildcard address
+	forgets                  bool    // a broken connection's 4-tuple is free before its owner has noticed
+	lateDials                bool    // a goroutine that has connected reports it later
+	crossing                 bool    // handshakes report their results after they have been given up
+	late                     []input // the notices that are held back
+	lateEnd                  int     // … at this end only
 }
 
 var modelAddr = [2]netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:3001"), netip.MustParseAddrPort("10.0.0.2:3001")}
@@ -94,7 +113,7 @@ var modelAddr = [2]netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:3001"), neti
 func ephemeralAddr(end int) netip.AddrPort { return netip.AddrPortFrom(modelAddr[end].Addr(), 40000) }
 
 func newWorld(cfg modelConfig) *world {
-	w := &world{cfg: cfg, hit: map[string]bool{}, sent: map[[2]State]bool{}}
+	w := &world{cfg: cfg, tally: newTally()}
 	for i := range w.end {
 		c := newCore(coreConfig{
 			Hard: cfg.hard, Responders: true,
@@ -107,11 +126,28 @@ func newWorld(cfg modelConfig) *world {
 }
 
 func (w *world) clone() *world {
-	n := &world{cfg: w.cfg, hit: w.hit, sent: w.sent, links: slices.Clone(w.links)}
+	n := &world{cfg: w.cfg, tally: w.tally, links: slices.Clone(w.links)}
 	for i, e := range w.end {
 		d := *e
 		d.last = maps.Clone(e.last)
+		d.dials = slices.Clone(e.dials)
 		d.core = e.core.clone()
+		d.mail = slices.Clone(e.mail)
+		gone := map[*record]*record{}
+		for i, m := range d.mail {
+			if m.r == nil {
+				continue
+			}
+			if r := d.core.records[m.r.id]; r != nil {
+				d.mail[i].r = r
+			} else {
+				if gone[m.r] == nil {
+					r := *m.r
+					gone[m.r] = &r
+				}
+				d.mail[i].r = gone[m.r]
+			}
+		}
 		n.end[i] = &d
 	}
 	return n
@@ -121,13 +157,13 @@ func (c *core) clone() *core {
 	n := *c
 	n.rnd = rand.New(rand.NewPCG(1, 2))
 	n.effects, n.dirty = nil, nil
-	n.records = map[RecordID]*record{}
+	n.records = make(map[RecordID]*record, len(c.records))
 	for id, r := range c.records {
 		d := *r
 		d.acquires, d.releases, d.watches = slices.Clone(r.acquires), slices.Clone(r.releases), slices.Clone(r.watches)
 		n.records[id] = &d
 	}
-	n.byRemote = map[netip.AddrPort][]*record{}
+	n.byRemote = make(map[netip.AddrPort][]*record, len(c.byRemote))
 	for a, list := range c.byRemote {
 		for _, r := range list {
 			n.byRemote[a] = append(n.byRemote[a], n.records[r.id])
@@ -143,7 +179,7 @@ func (c *core) clone() *core {
 		d := *b
 		n.busy[id] = &d
 	}
-	n.timers = timers{byKey: map[timerKey]*timer{}, seq: c.timers.seq}
+	n.timers = timers{byKey: make(map[timerKey]*timer, len(c.timers.byKey)), seq: c.timers.seq}
 	for _, e := range c.timers.heap {
 		d := *e
 		n.timers.heap = append(n.timers.heap, &d)
@@ -168,34 +204,50 @@ func (w *world) key() string {
 		rank := map[RecordID]byte{}
 		for i, r := range e.core.sorted() {
 			rank[r.id] = byte(i + 1)
-			bits(r.known, r.gone, r.protected, r.dial != 0, r.inbound.dead, r.inbound.mature, r.conn.Local.Port() == 40000, r.conn.Remote.Port() == 40000)
+			bits(r.known, r.gone, r.protected, r.dial != 0, r.inbound.mature, r.conn.Local.Port() == 40000, r.conn.Remote.Port() == 40000)
+			for _, h := range r.inbound.running {
+				b = append(b, byte(h.hot), byte(h.other))
+			}
 			b = append(b, byte(r.state), byte(r.out), byte(r.in), byte(r.handle), byte(len(r.acquires)), byte(len(r.releases)), byte(len(r.watches)),
-				byte(r.inbound.state), byte(r.inbound.hot), byte(r.inbound.other))
+				byte(r.inbound.state))
 		}
 		due := slices.Clone(e.core.timers.heap)
 		slices.SortFunc(due, func(a, b *timer) int { return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.seq, b.seq)) })
 		for _, x := range due {
 			b = append(b, 255, rank[x.id], byte(x.kind))
 		}
-		bits(e.core.closed, e.ephemeral, e.down, e.used != 0 && e.core.records[e.used] == nil)
-		b = append(b, 254, byte(len(e.core.busy)), byte(e.gov), rank[e.using], byte(e.sock), rank[e.dialling], byte(e.acquires), byte(e.extra))
+		bits(e.core.closed, e.down, e.used != 0 && e.core.records[e.used] == nil, len(e.core.self) > 0)
+		b = append(b, 254, byte(len(e.core.busy)), byte(e.gov), rank[e.using], byte(e.sock), byte(e.acquires), byte(e.extra))
+		for _, d := range e.dials {
+			bits(d.self)
+			b = append(b, 253, rank[d.rec], d.tuple, byte(d.link))
+		}
+		for _, m := range e.mail {
+			b = append(b, 252, byte(m.in), byte(m.sock), byte(m.ticket))
+			if m.r != nil {
+				bits(m.r.gone)
+				b = append(b, rank[m.r.id])
+			}
+		}
 	}
 	for _, l := range w.links {
 		b = append(b, l.tuple, byte(l.sent), byte(l.flow))
 		for _, s := range l.end {
-			bits(s.dialler, s.closing, s.done, s.failed, s.armed)
+			bits(s.dialler, s.unreported, s.closing, s.done, s.failed, s.at == 1)
 			b = append(b, byte(s.state), s.running)
 		}
 	}
 	return string(b)
 }
 
+// odd tells whether the configuration has what the table itself calls unexpected.
+func (c modelConfig) odd() bool { return len(c.late) > 0 || c.forgets || c.hairpin }
+
 type failure func(format string, args ...any)
 
 // step runs one event at one end and carries its effects out.
 func (w *world) step(fail failure, x int, e event) (result, RecordID) {
-	end := w.end[x]
-	end.core.hit = func(row string) { w.hit[row] = true }
+	end := w.hooked(x)
 	res, id, effects := end.core.step(end.now, e)
 	for _, f := range slices.Clone(effects) {
 		w.effect(fail, x, f)
@@ -203,27 +255,73 @@ func (w *world) step(fail failure, x int, e event) (result, RecordID) {
 	return res, id
 }
 
+// hooked is an end whose core reports the rows it takes, and gives away the notices that are to be late.
+func (w *world) hooked(x int) *modelEnd {
+	end := w.end[x]
+	end.core.hit = w.tally.row
+	end.core.hold = nil
+	if len(w.cfg.late) > 0 && x == w.cfg.lateEnd {
+		end.core.hold = func(n notice) {
+			if slices.Contains(w.cfg.late, n.in) {
+				end.mail = append(end.mail, n)
+			} else {
+				end.core.deliver(n)
+			}
+		}
+	}
+	return end
+}
+
+// deliver hands over a notice that was held back.
+func (w *world) deliver(fail failure, x, i int) {
+	end := w.hooked(x)
+	n := end.mail[i]
+	end.mail = slices.Delete(end.mail, i, i+1)
+	end.core.begin(end.now)
+	end.core.deliver(n)
+	for _, f := range slices.Clone(end.core.finish()) {
+		w.effect(fail, x, f)
+	}
+}
+
+// deliverable tells whether a notice may come next: those about one record's responders come in order, except that a start may
+// overtake the end before it; so do the calls that wait. Timers fire as they like.
+func deliverable(mail []notice, i int) bool {
+	responders := func(n notice) bool { return n.in == inRemoteAwake || n.in == inRemoteIdle }
+	for _, before := range mail[:i] {
+		switch {
+		case before.r != mail[i].r:
+		case responders(before) && responders(mail[i]) && (before.in != inRemoteIdle || mail[i].in != inRemoteAwake):
+			return false
+		case before.in == mail[i].in:
+			return false
+		}
+	}
+	return true
+}
+
 func (w *world) effect(fail failure, x int, f effect) {
 	end := w.end[x]
 	switch f.kind {
 	case effDial:
-		end.dialling = f.id
+		d := modelDial{rec: f.id, self: f.conn.Remote == modelAddr[x]}
+		if end.core.records[f.id].bound == (netip.AddrPort{}) {
+			d.tuple = uint8(x + 1)
+		}
+		end.dials = append(end.dials, d)
 	case effClose:
-		if l, s := w.socket(f.sock); s != nil {
+		if _, s := w.socket(f.sock); s != nil {
 			s.closing = true
-			_ = l
 		} else {
 			fail("close of unknown socket %d", f.sock)
 		}
 	case effArm:
-		if _, s := w.socket(f.sock); s != nil {
-			s.armed = true
-		} else {
+		if _, s := w.socket(f.sock); s == nil {
 			fail("arm of unknown socket %d", f.sock)
 		}
 	case effTrace:
 		t := f.trace
-		w.sent[[2]State{t.From, t.To}] = true
+		w.tally.transition(t.From, t.To)
 		last, ok := end.last[t.Record]
 		if !ok {
 			last = StateUnknown
@@ -232,8 +330,8 @@ func (w *world) effect(fail failure, x int, f effect) {
 			fail("record %d: %v → %v (%s) does not follow %v", t.Record, t.From, t.To, t.Row, last)
 		}
 		if t.Unexpected {
-			// Only a fresh socket over a record whose own socket is dead is expected of the unexpected.
-			if t.Row != "E6" {
+			// Of two correct ends the only thing unexpected is a fresh socket over a record whose own socket is dead.
+			if t.Row != "E6" && !w.cfg.odd() {
 				fail("unexpected: %+v", t)
 			}
 		} else if !t.Unexpected && !LegalTransition(t.From, t.To) {
@@ -248,33 +346,48 @@ func (w *world) effect(fail failure, x int, f effect) {
 			fail("remote %v → %v", f.remoteFrom, f.remoteTo)
 		}
 	case effReply:
-		if f.ticket == end.extra && f.ticket != 0 {
-			end.extra = 0
-			if f.res == resConnected {
-				if end.gov == govUsing {
-					fail("end %d: two users of its connections", x)
-				}
-				end.gov, end.using, end.sock, end.used = govUsing, f.id, f.sock, f.id
-			}
-			return
-		}
-		if f.ticket != end.ticket || f.ticket == 0 {
-			fail("end %d: reply to ticket %d, which does not wait (%d)", x, f.ticket, end.ticket)
-			return
-		}
+		w.reply(fail, x, f)
+	}
+}
+
+// spare is the ticket of calls whose answer nobody waits for.
+const spare ticket = 97
+
+func (w *world) reply(fail failure, x int, f effect) {
+	end := w.end[x]
+	switch f.ticket {
+	case spare:
+		return
+	case 0:
+		fail("end %d: reply to nobody", x)
+	case end.extra:
+		end.extra = 0
+	case end.ticket:
 		end.ticket = 0
-		if end.gov == govAcquiring && f.res == resConnected {
-			end.gov, end.using, end.sock, end.used = govUsing, f.id, f.sock, f.id
-			return
-		}
-		if end.gov == govUsing {
-			return // the second acquire was faster
+		if f.res == resConnected {
+			break
 		}
 		if end.gov == govAcquiring && f.err == nil {
 			fail("acquire failed without an error: %+v", f)
 		}
-		end.gov, end.using, end.sock = govIdle, 0, 0
+		if end.gov != govUsing { // otherwise the second acquire was faster
+			end.gov, end.using, end.sock = govIdle, 0, 0
+		}
+	default:
+		fail("end %d: reply to ticket %d, which does not wait (%d)", x, f.ticket, end.ticket)
 	}
+	if f.res != resConnected {
+		return
+	}
+	if _, s := w.socket(end.sock); end.gov == govUsing && s.state == sockOpen && !s.closing {
+		if f.id == end.using {
+			fail("end %d: two users of one connection", x)
+		}
+		// It has asked twice, and got two connections.
+		w.step(fail, x, event{kind: evRelease, id: f.id, ticket: spare})
+		return
+	}
+	end.gov, end.using, end.sock, end.used = govUsing, f.id, f.sock, f.id
 }
 
 func (w *world) socket(s sockID) (*modelLink, *linkEnd) {
@@ -287,11 +400,11 @@ func (w *world) socket(s sockID) (*modelLink, *linkEnd) {
 
 func sockOf(link, end int) sockID { return sockID(2*link + end + 1) }
 
-// addrs of a link as one end sees it.
-func (w *world) conn(l *modelLink, x int) ConnID {
+// tupleOf is a 4-tuple as one end sees it.
+func tupleOf(tuple uint8, x int) ConnID {
 	a := modelAddr
-	if l.tuple > 0 {
-		a[l.tuple-1] = ephemeralAddr(int(l.tuple - 1))
+	if tuple > 0 {
+		a[tuple-1] = ephemeralAddr(int(tuple - 1))
 	}
 	return ConnID{a[x], a[1-x]}
 }
@@ -299,9 +412,10 @@ func (w *world) conn(l *modelLink, x int) ConnID {
 // owned tells whether the kernel of end x has the tuple.
 func (w *world) owned(tuple uint8, x int) bool {
 	for i := range w.links {
-		s := w.links[i].end[x].state
-		if w.links[i].tuple == tuple && (s == sockPending || s == sockOpen || s == sockBroken) {
-			return true
+		for _, s := range w.links[i].end {
+			if w.links[i].tuple == tuple && int(s.at) == x && (s.state == sockPending || s.state == sockOpen || s.state == sockBroken && !w.cfg.forgets) {
+				return true
+			}
 		}
 	}
 	return false
@@ -327,6 +441,11 @@ func (w *world) moves() []move {
 				w.step(fail, x, event{kind: evTimers})
 			}, "%d timer", x)
 		}
+		for i, n := range w.end[x].mail {
+			if deliverable(w.end[x].mail, i) {
+				add(func(w *world, fail failure) { w.deliver(fail, x, i) }, "%d hears of %s", x, inputNames[n.in])
+			}
+		}
 		if w.cfg.shutdown && !w.end[x].down && x == 0 {
 			add(func(w *world, fail failure) {
 				w.end[x].down = true
@@ -340,286 +459,18 @@ func (w *world) moves() []move {
 	return all
 }
 
-type adder func(do func(w *world, fail failure), format string, args ...any)
-
-func (w *world) governorMoves(x int, add adder) {
-	e := w.end[x]
-	acquire := func(ephemeral, reuse bool) {
-		add(func(w *world, fail failure) {
-			e := w.end[x]
-			e.acquires++
-			e.gov = govAcquiring
-			e.ticket = ticket(e.acquires)
-			e.ephemeral = ephemeral
-			ev := event{kind: evAcquire, ticket: e.ticket, remote: modelAddr[1-x], reuseOnly: reuse, protected: w.cfg.protected}
-			if !ephemeral {
-				ev.bound = modelAddr[x]
-			}
-			w.step(fail, x, ev)
-		}, "%d acquire ephemeral=%v reuse=%v", x, ephemeral, reuse)
-	}
-	if e.gov == govIdle && e.ticket == 0 && e.extra == 0 && e.acquires < w.cfg.acquires && (!w.cfg.single || x == 0) {
-		acquire(false, false)
-		if w.cfg.ephemeral {
-			acquire(true, false)
-		}
-		if w.cfg.reuse {
-			acquire(false, true)
-		}
-	}
-	if e.gov == govIdle && e.ticket == 0 && e.used != 0 && e.core.records[e.used] == nil {
-		add(func(w *world, fail failure) {
-			e := w.end[x]
-			e.gov, e.ticket = govReleasing, 99
-			id := e.used
-			e.used = 0
-			w.step(fail, x, event{kind: evRelease, id: id, ticket: 99})
-		}, "%d late release of what is gone", x)
-	}
-	if e.gov == govIdle && e.ticket == 0 && e.acquires > 0 && w.cfg.faults {
-		// A governor that is late releases what it no longer has, or has not got yet.
-		for _, r := range e.core.sorted() {
-			if _, told := e.last[r.id]; !told || r.state == StateOutboundUni || r.state == StateDuplex ||
-				r.state == StateOutboundDupTicking || r.state == StateOutboundDupExpired {
-				continue
-			}
-			id := r.id
-			add(func(w *world, fail failure) {
-				e := w.end[x]
-				e.gov = govReleasing
-				e.acquires++
-				e.ticket = ticket(e.acquires)
-				w.step(fail, x, event{kind: evRelease, id: id, ticket: e.ticket})
-			}, "%d late release %d", x, id)
-			break
-		}
-	}
-	if e.gov != govIdle && e.extra == 0 && w.cfg.impatient && e.acquires < w.cfg.acquires+1 {
-		add(func(w *world, fail failure) {
-			e := w.end[x]
-			e.acquires++
-			e.extra = ticket(50 + e.acquires)
-			w.step(fail, x, event{kind: evAcquire, ticket: e.extra, remote: modelAddr[1-x], reuseOnly: true})
-		}, "%d acquires once more", x)
-	}
-	if e.gov != govUsing {
-		return
-	}
-	l, own := w.socket(e.sock)
-	if own.state != sockOpen || own.closing {
-		if e.ticket != 0 || e.extra != 0 {
+// move makes the move of a name.
+func (w *world) move(name string, fail failure) {
+	var names []string
+	for _, m := range w.moves() {
+		if m.name == name {
+			m.do(w, fail)
+			w.check(fail)
 			return
 		}
-		add(func(w *world, fail failure) { w.end[x].gov, w.end[x].using, w.end[x].sock = govIdle, 0, 0 }, "%d gives up", x)
-		return
+		names = append(names, m.name)
 	}
-	peer := &l.end[1-x]
-	canRun := peer.state == sockOpen && peer.done && peer.armed && !peer.closing
-	index := (int(e.sock) - 1) / 2
-	if canRun && peer.running < 2 {
-		add(func(w *world, fail failure) {
-			p := &w.links[index].end[1-x]
-			p.running++
-			w.step(fail, 1-x, event{kind: evResponderStarted, id: p.rec, hot: p.running == 2})
-		}, "%d starts an initiator", x)
-	}
-	if peer.running > 0 && canRun {
-		add(func(w *world, fail failure) {
-			p := &w.links[index].end[1-x]
-			p.running--
-			w.step(fail, 1-x, event{kind: evResponderEnded, id: p.rec, hot: p.running == 1})
-		}, "%d stops an initiator", x)
-	}
-	if (peer.running == 0 || !canRun) && e.ticket == 0 && e.extra == 0 {
-		add(func(w *world, fail failure) {
-			e := w.end[x]
-			e.gov = govReleasing
-			e.ticket = ticket(100 + e.acquires)
-			w.step(fail, x, event{kind: evRelease, id: e.using, ticket: e.ticket})
-		}, "%d releases", x)
-	}
+	fail("no move %q among %q", name, names)
 }
 
-var errModel = errors.New("model")
-
-func (w *world) dialMoves(x int, add adder) {
-	e := w.end[x]
-	if e.dialling == 0 {
-		return
-	}
-	tuple := uint8(0)
-	if e.ephemeral {
-		tuple = uint8(x + 1)
-	}
-	failDial := func(how dialFailure, name string) {
-		add(func(w *world, fail failure) {
-			id := w.end[x].dialling
-			w.end[x].dialling = 0
-			w.step(fail, x, event{kind: evDialFailed, id: id, fail: how, err: errModel})
-		}, "%d dial fails: %s", x, name)
-	}
-	if w.cfg.faults {
-		failDial(dialConnect, "network")
-		failDial(dialSocket, "socket")
-	}
-	if w.owned(tuple, x) {
-		failDial(dialBusy, "tuple busy")
-		return
-	}
-	if len(w.links) >= w.cfg.links {
-		if !w.cfg.faults {
-			failDial(dialConnect, "network")
-		}
-		return
-	}
-	connect := func(simultaneous bool) {
-		add(func(w *world, fail failure) {
-			l := modelLink{tuple: tuple}
-			// A stale end over there answers the SYN, is found out and dies.
-			for i := range w.links {
-				if s := &w.links[i].end[1-x]; w.links[i].tuple == tuple && s.state == sockOpen {
-					s.state = sockBroken
-				}
-			}
-			l.end[x] = linkEnd{state: sockOpen, rec: w.end[x].dialling, dialler: true}
-			l.end[1-x] = linkEnd{state: sockPending}
-			if simultaneous {
-				l.end[1-x] = linkEnd{state: sockOpen, rec: w.end[1-x].dialling, dialler: true}
-			}
-			w.links = append(w.links, l)
-			index := len(w.links) - 1
-			for _, y := range [2]int{x, 1 - x} {
-				if !w.links[index].end[y].dialler {
-					continue
-				}
-				id := w.end[y].dialling
-				w.end[y].dialling = 0
-				res, _ := w.step(fail, y, event{kind: evDialled, id: id, sock: sockOf(index, y), local: w.conn(&l, y).Local})
-				if res != resProceed {
-					w.links[index].end[y].closing = true // the shell closes what the core did not take
-					w.links[index].end[y].rec = 0
-				}
-			}
-		}, "%d connects simultaneous=%v", x, simultaneous)
-	}
-	if !w.end[1-x].down {
-		connect(false)
-	}
-	if o := w.end[1-x]; tuple == 0 && o.dialling != 0 && !o.ephemeral && x == 0 && !w.owned(0, 1) {
-		connect(true)
-	}
-}
-
-func (w *world) linkMoves(i int, add adder) {
-	l := &w.links[i]
-	for x := range l.end {
-		s := l.end[x]
-		switch {
-		case s.state == sockPending:
-			add(func(w *world, fail failure) {
-				l := &w.links[i]
-				conn := w.conn(l, x)
-				l.end[x].state = sockOpen
-				res, id := w.step(fail, x, event{kind: evAccepted, sock: sockOf(i, x), local: conn.Local, remote: conn.Remote, protected: w.cfg.protected})
-				l = &w.links[i]
-				l.end[x].rec = id
-				l.end[x].closing = l.end[x].closing || res != resProceed
-			}, "%d accepts %d", x, i)
-		case s.state == sockOpen && s.closing:
-			for _, lost := range []bool{false, true} {
-				if lost && !w.cfg.lostResets {
-					continue
-				}
-				add(func(w *world, fail failure) { w.closeEnd(fail, i, x, !lost, nil) }, "%d closes %d lost=%v", x, i, lost)
-			}
-		case s.state == sockBroken:
-			add(func(w *world, fail failure) { w.closeEnd(fail, i, x, false, errModel) }, "%d notices the end of %d", x, i)
-		case s.state == sockOpen:
-			w.handshakeMoves(i, x, add)
-			if w.cfg.faults && l.end[1-x].state == sockOpen && x == 0 {
-				add(func(w *world, fail failure) {
-					for y := range w.links[i].end {
-						w.links[i].end[y].state = sockBroken
-					}
-				}, "%d breaks", i)
-			}
-		}
-	}
-}
-
-// closeEnd is the end of a connection's goroutine.
-func (w *world) closeEnd(fail failure, i, x int, tell bool, err error) {
-	s := &w.links[i].end[x]
-	s.state = sockClosed
-	s.running, s.armed = 0, false
-	if o := &w.links[i].end[1-x]; tell && (o.state == sockOpen || o.state == sockPending) {
-		if o.state == sockPending {
-			o.state = sockClosed
-		} else {
-			o.state = sockBroken
-		}
-	}
-	if s.rec != 0 {
-		w.step(fail, x, event{kind: evEnded, id: s.rec, sock: sockOf(i, x), err: err})
-	}
-	if e := w.end[x]; e.gov == govUsing && e.sock == sockOf(i, x) {
-		e.gov, e.using, e.sock = govIdle, 0, 0
-	}
-}
-
-func (w *world) handshakeMoves(i, x int, add adder) {
-	l := &w.links[i]
-	s, o := &l.end[x], &l.end[1-x]
-	if s.done || s.failed || s.rec == 0 {
-		return
-	}
-	flow := Duplex
-	if l.tuple > 0 || s.dialler && !o.dialler && o.done {
-		flow = l.flow
-	}
-	finish := func(out outcome) {
-		flow := flow
-		add(func(w *world, fail failure) {
-			l := &w.links[i]
-			kind := evInHandshake
-			if l.end[x].dialler {
-				kind = evOutHandshake
-			} else {
-				l.sent, l.flow = out, flow
-			}
-			l.end[x].done = out == handshakeOK
-			l.end[x].failed = out != handshakeOK
-			res, _ := w.step(fail, x, event{kind: kind, id: l.end[x].rec, sock: sockOf(i, x), outcome: out, flow: flow, err: errModel})
-			if res != resConnected {
-				l := &w.links[i]
-				l.end[x].done, l.end[x].failed, l.end[x].closing = false, true, true
-			}
-		}, "%d handshake on %d: %d %v", x, i, out, flow)
-	}
-	switch {
-	case !s.dialler: // the server decides
-		finish(handshakeOK)
-		if w.cfg.uni {
-			flow = Unidirectional
-			finish(handshakeOK)
-			flow = Duplex
-		}
-		if w.cfg.refusals {
-			finish(handshakeRefused)
-			finish(handshakeQuery)
-			finish(handshakeViolation)
-		}
-	case o.dialler: // simultaneous open: both ends come to the same answer by themselves
-		finish(handshakeOK)
-		if w.cfg.refusals {
-			finish(handshakeRefused)
-		}
-	case o.done:
-		finish(handshakeOK)
-	case o.failed:
-		finish(l.sent)
-	}
-	if s.dialler && w.cfg.faults {
-		finish(handshakeViolation)
-	}
-}
+type adder func(do func(w *world, fail failure), format string, args ...any)
