@@ -189,7 +189,7 @@ func (c *core) dialFailed(r *record, e event) result {
 		return resDisconnected
 	}
 	res := c.apply(r, inConnectFailed)
-	c.reply(t, res, r, faultError(FaultNetwork, 0, &AcquireError{Reason: ErrDisconnected, Remote: r.conn.Remote, Cause: e.err}))
+	c.reply(t, res, r, &AcquireError{Reason: ErrDisconnected, Remote: r.conn.Remote, Cause: e.err})
 	return resDisconnected
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -64,6 +65,9 @@ type Config struct {
 	// Fatal is told of an error that calls for the end of the node (see [Class]), and of a listener that has failed for good; default:
 	// nobody.
 	Fatal func(error)
+	// Log is told of panics in functions of the host, with the stack; nil: slog.Default(). Such a panic costs the connection that the
+	// function was called for, nothing else.
+	Log *slog.Logger
 	// Seed of the random choices.
 	Seed uint64
 }

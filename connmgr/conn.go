@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -63,9 +62,12 @@ func newConn(bearer net.Conn, neg protocols.Negotiated, dialled bool, o Options)
 		c.mu.Lock()
 		c.ended = true
 		c.mu.Unlock()
-		go c.teardown(err) // on a goroutine of its own: the caller may be in the middle of an event of a session
+		go c.teardown(err)      // on a goroutine of its own: the caller may be in the middle of an event of a session
+		if o.responder == nil { // otherwise the manager does
+			logPanic(o.log, c.remote, err)
+		}
 		if hostEnded != nil {
-			_ = guard(func() { hostEnded(err) }) // the connection that a panic would cost is gone
+			logPanic(o.log, c.remote, guard(func() { hostEnded(err) })) // the connection that a panic would cost is gone
 		}
 	}
 	if arrived := cfg.Arrived; arrived != nil {
@@ -92,17 +94,6 @@ func newConn(bearer net.Conn, neg protocols.Negotiated, dialled bool, o Options)
 		}
 	}
 	return c, nil
-}
-
-// guard calls a function of the host and returns its panic, if that is how it ends.
-func guard(f func()) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = &protocols.PanicError{Value: r, Stack: debug.Stack()}
-		}
-	}()
-	f()
-	return nil
 }
 
 // runs says whether this end plays a role on this connection at all (wire §2.8).
@@ -341,8 +332,16 @@ func (c *Conn) open(mp *protocols.MiniProtocol, role mux.Role, ended func(error)
 	if !c.runs(role) {
 		return nil, refuse(protocols.Unsupported, fmt.Errorf("this end runs no %ss here", role))
 	}
-	if mp.Enabled != nil && !mp.Enabled(c.neg) {
-		return nil, refuse(protocols.Unsupported, errors.New("not negotiated"))
+	if mp.Enabled != nil {
+		var enabled bool
+		if err := guard(func() { enabled = mp.Enabled(c.neg) }); err != nil {
+			err = refuse(protocols.Panicked, err)
+			c.mux.Abort(err)
+			return nil, err
+		}
+		if !enabled {
+			return nil, refuse(protocols.Unsupported, errors.New("not negotiated"))
+		}
 	}
 	c.mu.Lock()
 	l := c.lane(mp.Number, role)

@@ -111,7 +111,9 @@ func (l *Listener) Serve(ctx context.Context, each func(*Conn)) error {
 			return err
 		}
 		if each != nil {
-			each(c)
+			if err := guard(func() { each(c) }); err != nil {
+				c.Abort(err)
+			}
 		}
 		mu.Lock()
 		open[c] = struct{}{}
@@ -182,8 +184,9 @@ func transient(err error) bool {
 // reject gives up a bearer that has not become a connection.
 func (l *Listener) reject(bearer net.Conn, err error) {
 	_ = abandon(bearer, err)
+	logPanic(nil, bearer.RemoteAddr(), err)
 	if f := l.o.Rejected; f != nil {
-		_ = guard(func() { f(bearer.RemoteAddr(), err) }) // the connection that a panic would cost is gone
+		logPanic(nil, bearer.RemoteAddr(), guard(func() { f(bearer.RemoteAddr(), err) })) // the connection that a panic would cost is gone
 	}
 }
 

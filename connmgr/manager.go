@@ -43,6 +43,7 @@ type Manager struct {
 	invented  atomic.Uint64 // addresses for remotes that have none
 	closed    bool
 	running   int // goroutines
+	panics    int
 
 	patience timers // of peers
 	timer    *time.Timer
@@ -265,11 +266,11 @@ func (m *Manager) effect(f effect) {
 		// Responders are armed when the connection is made, which the entry of the inbound governor has just come before.
 	case effTrace:
 		if trace := m.cfg.Trace; trace != nil {
-			m.later(func() { trace(f.trace) })
+			m.later(func() { m.observe(f.trace.Record, func() { trace(f.trace) }) })
 		}
 	case effRemote:
 		if trace := m.cfg.TraceRemote; trace != nil {
-			m.later(func() { trace(f.conn, f.remoteFrom, f.remoteTo) })
+			m.later(func() { m.observe(f.id, func() { trace(f.conn, f.remoteFrom, f.remoteTo) }) })
 		}
 	}
 }
@@ -281,7 +282,7 @@ func (m *Manager) closeSocket(s *socket, how fx, err error) {
 	}
 	var refusal *Refusal
 	if tell := m.cfg.Refused; tell != nil && errors.As(err, &refusal) {
-		m.later(func() { tell(refusal) })
+		m.later(func() { m.observe(0, func() { tell(refusal) }) })
 	}
 	switch {
 	case how == fxCloseRefused || how == fxCloseQuery:
@@ -311,6 +312,7 @@ func (m *Manager) ended(s *socket, err error) {
 	}
 	delete(m.sockets, s.id)
 	m.limiter.gone(s.id)
+	m.panicked(s.id4.Remote, err)
 	if s.rec != 0 {
 		m.step(event{kind: evEnded, id: s.rec, sock: s.id, err: err})
 	}
@@ -318,7 +320,7 @@ func (m *Manager) ended(s *socket, err error) {
 		m.spawn(func() { _ = s.conn.Close() }) // waits for what the connection still runs
 	}
 	if fatal := m.cfg.Fatal; fatal != nil && err != nil && Classify(err).Fatal {
-		m.later(func() { fatal(err) })
+		m.later(func() { m.observe(0, func() { fatal(err) }) })
 	}
 	m.settled.Broadcast()
 }
@@ -382,13 +384,14 @@ type ManagerCounters struct {
 	Counters                // connections by state
 	Remote   RemoteCounters // by the remote's use
 	Accept   LimiterCounters
+	Panics   int // of functions of the host, since start
 }
 
 // Counters returns a snapshot; O(1).
 func (m *Manager) Counters() ManagerCounters {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return ManagerCounters{m.core.counters, m.core.remote, m.limiter.counters}
+	return ManagerCounters{m.core.counters, m.core.remote, m.limiter.counters, m.panics}
 }
 
 // addrPort returns the address of one end. Ends without an IP address (Unix sockets) get one invented, unique in this process, and a

@@ -1,6 +1,7 @@
 package connmgr
 
 import (
+	"log/slog"
 	"net"
 	"slices"
 	"time"
@@ -49,6 +50,7 @@ type Options struct {
 	Mux mux.Config
 
 	responder func(mp *protocols.MiniProtocol, starts bool, err error)
+	log       *slog.Logger // of panics; nil: the default
 }
 
 // WithDuplex makes an outgoing connection serve both directions, if the other end agrees.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -54,7 +55,11 @@ func (m *Manager) dial(rec RecordID, remote netip.AddrPort) {
 	m.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(m.ctx, m.cfg.Timeouts.Connect)
-	bearer, err := m.cfg.Dial(ctx, bound, remote)
+	var bearer net.Conn
+	var err error
+	if failed := guard(func() { bearer, err = m.cfg.Dial(ctx, bound, remote) }); failed != nil {
+		err = failed
+	}
 	cancel()
 	var local netip.AddrPort
 	if err == nil {
@@ -62,6 +67,7 @@ func (m *Manager) dial(rec RecordID, remote netip.AddrPort) {
 	}
 	m.lock()
 	if err != nil {
+		m.panicked(remote, err)
 		m.step(event{kind: evDialFailed, id: rec, fail: dialFailureOf(err), err: err})
 		m.unlock()
 		return
@@ -103,41 +109,31 @@ func (m *Manager) bound(remote netip.AddrPort, o ConnectOptions) netip.AddrPort 
 }
 
 func (m *Manager) propose(s *socket, o ConnectOptions) (handshake.Result, error) {
-	bearer := s.bearer
 	ctx, cancel := context.WithTimeout(m.ctx, handshakeLimit)
 	defer cancel()
-	if m.cfg.Bearer != nil {
-		wrapped, err := m.cfg.Bearer(ctx, bearer, true)
-		if err != nil {
-			return handshake.Result{}, err
-		}
-		m.wrap(s, wrapped)
-		bearer = wrapped
+	bearer, err := m.wrapBearer(s, func(socket net.Conn) (net.Conn, error) { return m.cfg.Bearer(ctx, socket, true) })
+	if err != nil {
+		return handshake.Result{}, err
 	}
 	opts := m.options()
 	opts.Duplex = !m.cfg.InitiatorOnly && !o.InitiatorOnly
 	return handshake.Initiate(ctx, bearer, opts.proposal(m.cfg.Network, m.cfg.NodeToClient, true))
 }
 
-// wrap puts a wrapped bearer in the place of its socket.
-func (m *Manager) wrap(s *socket, wrapped net.Conn) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s.bearer = wrapped
-}
-
 // options are those of every connection; initiators, keep-alive too, are started by the peer's temperature.
 func (m *Manager) options() Options {
 	return Options{
 		PeerSharing: m.cfg.PeerSharing, Peras: m.cfg.Peras, Versions: m.cfg.Versions, Protocols: m.cfg.Protocols, KeepAlive: -1, Mux: m.cfg.Mux,
+		log: m.cfg.Log,
 	}
 }
 
 // bringUp makes the connection of a negotiated socket.
 func (m *Manager) bringUp(s *socket, neg protocols.Negotiated) {
 	o := m.options()
-	if m.cfg.PerConnection != nil {
-		o.Protocols = append(append([]*protocols.MiniProtocol(nil), o.Protocols...), m.cfg.PerConnection(s.id4, neg)...)
+	if err := guard(func() { o.Protocols = m.carried(s.id4, neg) }); err != nil {
+		m.drop(s, err)
+		return
 	}
 	s.protocols = o.Protocols
 	if told := m.cfg.RoundTrip; told != nil {
@@ -181,6 +177,19 @@ func (m *Manager) bringUp(s *socket, neg protocols.Negotiated) {
 	if m.closed {
 		m.closeSocket(s, fxCloseOrderly, nil)
 	}
+}
+
+// carried returns the host's mini-protocols that a connection carries.
+func (m *Manager) carried(id ConnID, neg protocols.Negotiated) []*protocols.MiniProtocol {
+	all := m.cfg.Protocols
+	if m.cfg.PerConnection != nil {
+		all = append(all[:len(all):len(all)], m.cfg.PerConnection(id, neg)...)
+	}
+	without := func(mp *protocols.MiniProtocol) bool { return mp.Enabled != nil && !mp.Enabled(neg) }
+	if slices.ContainsFunc(all, without) { // seldom; otherwise all connections share one list
+		all = slices.DeleteFunc(slices.Clone(all), without)
+	}
+	return all
 }
 
 // drop resets a socket that came to nothing.

@@ -44,7 +44,13 @@ type initiatorRun struct {
 // and the network, [ErrNotCold]; some say when to retry. When ctx ends, what was begun is undone.
 func (m *Manager) Connect(ctx context.Context, peer netip.AddrPort, o ConnectOptions) (sharesPeers bool, err error) {
 	var p *managedPeer
-	protected := m.protects(peer.Addr().Unmap())
+	protected, err := m.protects(peer.Addr().Unmap())
+	if err != nil {
+		m.lock()
+		m.panicked(peer, err)
+		m.unlock()
+		return false, err
+	}
 	err = m.call(ctx, peer, func(mp *managedPeer) peerEvent {
 		p = mp
 		if p.machine.status == StatusCold && p.machine.doing == opNone {
@@ -241,7 +247,7 @@ func (m *Manager) initiators(b temperature, s *socket) []*protocols.MiniProtocol
 	}
 	var all []*protocols.MiniProtocol
 	for _, mp := range s.protocols {
-		if bundleOf(mp.Bundle) == b && mp.Initiate != nil && (mp.Enabled == nil || mp.Enabled(s.conn.neg)) {
+		if bundleOf(mp.Bundle) == b && mp.Initiate != nil {
 			all = append(all, mp)
 		}
 	}
@@ -285,13 +291,14 @@ func (m *Manager) report(p *managedPeer, f peerEffect) {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
+	rec := p.rec
 	for _, id := range ids {
 		m.later(func() {
 			m.mu.Lock()
 			report := m.watchers[id]
 			m.mu.Unlock()
 			if report != nil {
-				report(p.addr, int(f.status), f.delay, f.err)
+				m.observe(rec, func() { report(p.addr, int(f.status), f.delay, f.err) })
 			}
 		})
 	}

@@ -51,7 +51,7 @@ func (m *Manager) acceptLoop(ln net.Listener) {
 			if owned := slices.Index(m.listeners, ln); owned >= 0 { // nobody has closed it
 				m.listeners = slices.Delete(m.listeners, owned, owned+1)
 				if m.cfg.Fatal != nil {
-					m.later(func() { m.cfg.Fatal(fmt.Errorf("connmgr: listener %v: %w", ln.Addr(), err)) })
+					m.later(func() { m.observe(0, func() { m.cfg.Fatal(fmt.Errorf("connmgr: listener %v: %w", ln.Addr(), err)) }) })
 				}
 			}
 			return
@@ -67,14 +67,22 @@ func (m *Manager) acceptLoop(ln net.Listener) {
 }
 
 // protects asks the host whether an address is a local root's. Called without the lock.
-func (m *Manager) protects(a netip.Addr) bool { return m.cfg.Protected != nil && m.cfg.Protected(a) }
+func (m *Manager) protects(a netip.Addr) (protected bool, err error) {
+	if m.cfg.Protected != nil {
+		err = guard(func() { protected = m.cfg.Protected(a) })
+	}
+	return protected, err
+}
 
 // admit classifies an accepted socket: handshake, parking or reset.
 func (m *Manager) admit(bearer net.Conn) {
 	remote, label := m.addrPort(bearer.RemoteAddr())
 	local, _ := m.addrPort(bearer.LocalAddr())
-	protected := m.protects(remote.Addr())
-	banned := m.cfg.Banned != nil && m.cfg.Banned(remote)
+	protected, failed := m.protects(remote.Addr())
+	banned := false
+	if failed == nil && m.cfg.Banned != nil {
+		failed = guard(func() { banned = m.cfg.Banned(remote) })
+	}
 	m.lock()
 	defer m.unlock()
 	s := m.newSocket(bearer, false)
@@ -83,6 +91,10 @@ func (m *Manager) admit(bearer net.Conn) {
 	case m.closed:
 		s.release = func() {}
 		m.closeSocket(s, fxCloseReset, ErrClosed)
+		return
+	case failed != nil:
+		s.release = func() {}
+		m.closeSocket(s, fxCloseReset, failed)
 		return
 	case banned:
 		s.release = func() {}
@@ -153,16 +165,13 @@ func (m *Manager) answer(s *socket, protected bool) {
 
 func (m *Manager) respond(s *socket) (protocols.Negotiated, error) {
 	ctx := m.ctx
-	bearer := s.bearer
-	if m.cfg.Bearer != nil {
+	bearer, err := m.wrapBearer(s, func(socket net.Conn) (net.Conn, error) {
 		limited, cancel := context.WithTimeout(ctx, handshakeLimit)
-		wrapped, err := m.cfg.Bearer(limited, bearer, false)
-		cancel()
-		if err != nil {
-			return protocols.Negotiated{}, err
-		}
-		m.wrap(s, wrapped)
-		bearer = wrapped
+		defer cancel()
+		return m.cfg.Bearer(limited, socket, false)
+	})
+	if err != nil {
+		return protocols.Negotiated{}, err
 	}
 	p := m.options().proposal(m.cfg.Network, m.cfg.NodeToClient, false)
 	p.Data.InitiatorOnly = false

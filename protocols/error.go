@@ -94,6 +94,9 @@ type PanicError struct {
 // Error returns the value in words, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprint("panic: ", e.Value) }
 
+// Fault is internal, whatever the value is.
+func (e *PanicError) Fault() string { return "internal" }
+
 // Unwrap returns the value if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
