@@ -40,7 +40,8 @@ func (h hashOf) sum(data []byte) (out ID) {
 }
 
 // piece processes what a provider sends on one of our lanes. An unsolicited chunk is one outside the lane's oldest open
-// request, or one that came already: exact, and needs no clock.
+// request, or one that came already: exact, and needs no clock. errWrongHash is for wrongHash; any other error is certainly the
+// peer's fault.
 func (s *Scheduler) piece(p *peer, l *lane, m *piece, how hashOf, sum ID) error {
 	if l.sent == 0 || l.open[0].id != m.request {
 		return violation("a %d-byte answer to request %d, which is not the oldest open one", len(m.data), m.request)
@@ -86,12 +87,7 @@ func (s *Scheduler) piece(p *peer, l *lane, m *piece, how hashOf, sum ID) error 
 		s.stat.DuplicateBytes += uint64(len(m.data))
 		it.got = false
 		s.fail(d, p)
-		if p.Authenticated {
-			s.blame(p, Violation, errWrongHash)
-		} else {
-			s.blame(p, WrongHash, errWrongHash)
-		}
-		return nil
+		return errWrongHash
 	}
 	s.freed(p)
 	return nil
@@ -228,6 +224,7 @@ func (s *Scheduler) timedOut(r *request) {
 	}
 	d, p := r.d, r.p
 	s.stat.Timeouts++
+	p.net.slow.late++
 	if r.sent {
 		r.over = true
 		if r.class != Urgent {

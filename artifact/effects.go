@@ -77,7 +77,7 @@ func (e *env) blame(p *peer, m Misconduct, cause error) bool {
 	if s.score != 0 || s.ban != 0 {
 		e.fx = append(e.fx, Effect{What: EffectJudge, Peer: p.ID, p: p, Score: s.score, Ban: s.ban, Err: cause})
 	}
-	if s.ban > 0 || s.close {
+	if s.ban > 0 {
 		e.fx = append(e.fx, Effect{What: EffectClose, Peer: p.ID, p: p, Err: cause})
 		p.gone = true
 	}

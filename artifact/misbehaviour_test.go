@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -190,6 +191,52 @@ func TestRowWrongHashOnPlainTCP(t *testing.T) {
 	x.banned("third time")
 }
 
+// On a bulk bearer somebody on the path may be to blame as well: that bearer is closed, the session goes on.
+func TestRowWrongHashOnABulkBearer(t *testing.T) {
+	for _, auth := range []bool{false, true} {
+		w := smallWorld(t)
+		x, y := w.peer(false, auth), w.peer(true, auth)
+		x.take(OfferOut)
+		key := [16]byte{7}
+		x.send(OfferOut, (&msgInitOk{epoch: x.epoch, slots: x.slots, bulk: &bulkOffer{bearers: 1, key: key}}).append(nil))
+		join := func() {
+			m, err := decodeJoin(w.core.joinMessage(x.p, 0))
+			require.NoError(t, err)
+			up, _, err := w.core.joinReply(x.p, 0, appendJoinOk(nil, joinMAC(&key, "joined", m.session, 0, m.attempt)))
+			require.NoError(t, err)
+			require.True(t, up)
+			w.settle()
+		}
+		join()
+		wrong := func(n byte) {
+			e := offerOf(uint32(n), uint64(n+1), append(make([]byte, 2000), n)) // not waited for as a push
+			x.offers(e)
+			m := x.fetches(bearerOut)
+			require.Len(t, m, 1)
+			y.offers(e)
+			x.send(bearerOut, append(appendPieceHead(nil, tagChunk, m[0].id, 0, 3), 9, 9, 9))
+			require.Len(t, y.fetches(BulkOut), 1, "the other advertiser is asked at once")
+		}
+		wrong(0)
+		if auth {
+			x.banned("the peer's own doing")
+			continue
+		}
+		require.Equal(t, -20, x.score)
+		require.False(t, x.closed, "only that bearer")
+		require.Equal(t, []int{0}, x.bearers)
+		require.False(t, x.p.net.lanes[laneBearer].up)
+		w.wait(time.Second) // it is dialled again
+		join()
+		wrong(1)
+		w.wait(2 * time.Second)
+		join()
+		require.False(t, x.closed)
+		wrong(2)
+		x.banned("third time")
+	}
+}
+
 func TestRowInvalidForever(t *testing.T) {
 	w := smallWorld(t)
 	x, y := w.peer(true, true), w.peer(true, true)
@@ -330,6 +377,55 @@ func TestRowTimeout(t *testing.T) {
 	w.accept()
 	require.Equal(t, Delivered, x.verdicts()[0])
 	require.False(t, x.closed)
+}
+
+// Half of the requests of a minute timed out: the judge is told, without a score, so that a governor may demote the peer.
+func TestRowHalfOfAMinuteTimedOut(t *testing.T) {
+	w := smallWorld(t)
+	x := w.peer(true, true)
+	said := func() (n int) {
+		for _, err := range x.causes {
+			if e := new(SlowError); errors.As(err, &e) {
+				require.Equal(t, x.id, e.Peer)
+				require.GreaterOrEqual(t, 2*e.TimedOut, e.Asked)
+				n++
+			}
+		}
+		return n
+	}
+	round := func(n int, silent bool) {
+		e := offerOf(uint32(n%128), uint64(n+1), append(make([]byte, 1500), byte(n), byte(n>>8)))
+		x.offers(e)
+		ms := x.fetches(BulkOut)
+		require.NotEmpty(t, ms)
+		for _, m := range ms {
+			if silent {
+				continue
+			}
+			x.serve(BulkOut, m, append(make([]byte, 1500), byte(n), byte(n>>8)))
+		}
+		w.wait(5 * time.Second)
+		if silent { // cancelled by now
+			x.send(BulkOut, appendFetchDone(nil, ms[0].id, statusCancelled, 0))
+			x.offers(entry{tag: entryWithdraw, slot: uint32(n % 128), commit: uint64(n + 1)})
+			for _, m := range x.fetches(BulkOut) {
+				x.send(BulkOut, appendFetchDone(nil, m.id, statusNotFound, 0))
+			}
+		}
+		x.controls()
+	}
+	for n := range 30 {
+		round(n, n%3 == 0)
+	}
+	require.Zero(t, said(), "a third is not enough")
+	score := x.score
+	for n := 30; n < 60; n++ {
+		round(n, true)
+	}
+	require.InDelta(t, 2, said(), 1, "once a minute")
+	require.False(t, x.closed)
+	require.Less(t, x.score, score)
+	require.Greater(t, x.score, score-100, "one step a time-out, no more")
 }
 
 func TestRowChurn(t *testing.T) {

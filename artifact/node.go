@@ -25,7 +25,7 @@ type Bearers interface {
 	Close(blame error)  // all bearers of the peer; nil: an orderly end
 }
 
-// Judge is told every step of the misbehaviour table: score ≤ 0, ban 0 for none.
+// Judge is told every step of the misbehaviour table: score ≤ 0, ban 0 for none; and with neither, of a *SlowError.
 type Judge interface {
 	Misbehaved(peer PeerID, score int, ban time.Duration, cause error)
 }

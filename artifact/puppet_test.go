@@ -10,17 +10,19 @@ import (
 
 // puppet is a peer whose every message the test writes, facing one honest Core.
 type puppet struct {
-	t      testing.TB
-	w      *world
-	id     PeerID
-	p      *peer
-	out    [streams][][]byte // what the core sent, by the core's stream
-	score  int
-	ban    time.Duration
-	closed bool
-	cause  error
-	epoch  [8]byte
-	slots  int
+	t       testing.TB
+	w       *world
+	id      PeerID
+	p       *peer
+	out     [streams][][]byte // what the core sent, by the core's stream
+	score   int
+	ban     time.Duration
+	closed  bool
+	bearers []int // bulk bearers the core has closed
+	cause   error
+	causes  []error // all the judge was told
+	epoch   [8]byte
+	slots   int
 }
 
 // world is an honest Core and the puppets around it.
@@ -104,10 +106,13 @@ func (w *world) settle() {
 			case EffectClose:
 				x.closed, x.cause = true, e.Err
 				w.core.RemovePeer(w.now, x.id)
+			case EffectBearer:
+				x.bearers = append(x.bearers, e.Index)
 			case EffectJudge:
 				x.score += e.Score
 				x.ban += e.Ban
 				x.cause = e.Err
+				x.causes = append(x.causes, e.Err)
 			case EffectWork:
 				w.work = append(w.work, e.Kind)
 			case EffectWrite:

@@ -162,7 +162,31 @@ func (c *Core) dispatch(p *peer, m *message) error {
 		s.nextReq = max(s.nextReq, m.fetch.id+1)
 		return c.srv.fetch(p, l, m.fetch)
 	}
-	return c.sched.piece(p, p.laneOf(m.stream), &m.piece, m.how, m.sum)
+	err := c.sched.piece(p, p.laneOf(m.stream), &m.piece, m.how, m.sum)
+	if err == errWrongHash {
+		c.wrongHash(p, m.stream)
+		return nil
+	}
+	return err
+}
+
+// wrongHash blames for a chunk or manifest that does not have its hash: the peer where the bearer proves who it is. Elsewhere
+// somebody on the path may have done it, so the bearer it came on is closed, and the peer is banned at the third time only.
+func (c *Core) wrongHash(p *peer, s Stream) {
+	if p.Authenticated {
+		c.blame(p, Violation, errWrongHash)
+		return
+	}
+	if c.blame(p, WrongHash, errWrongHash) {
+		return
+	}
+	if s < bearerOut {
+		c.fail(p, errWrongHash, false)
+		return
+	}
+	i := int(s - bearerOut)
+	c.fx = append(c.fx, Effect{What: EffectBearer, Peer: p.ID, p: p, Index: i, Err: errWrongHash})
+	c.bearerDown(p, i)
 }
 
 // init opens the consumer's session; while the old one has not been ended by the consumer, the answer waits.

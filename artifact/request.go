@@ -60,6 +60,7 @@ func (s *Scheduler) send(r *request) {
 	r.ahead = r.l.bytes
 	n.bytes += r.bytes
 	n.count++
+	n.slow.asked++
 	if r.class == Urgent {
 		n.urgent += r.bytes
 		n.nurgent++

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -61,6 +62,20 @@ func (e *BannedError) RetryAfter() time.Duration { return e.For }
 // Fault is the peer's.
 func (e *BannedError) Fault() string { return "adversarial" }
 
+// SlowError tells a Judge, at most once a minute and without a score, that half or more of what a peer was asked for lately came
+// too late or not at all: somebody who governs connections may want to do without it (artifact §6.9).
+type SlowError struct {
+	Peer            PeerID
+	TimedOut, Asked int // requests of about the last minute
+}
+
+func (e *SlowError) Error() string {
+	return fmt.Sprintf("artifact: %d of the last %d requests to %x timed out", e.TimedOut, e.Asked, e.Peer)
+}
+
+// Fault is nobody's but the network's.
+func (e *SlowError) Fault() string { return "network" }
+
 func newScores() *Scores {
 	s := &Scores{}
 	s.who, _ = simplelru.NewLRU[scoreKey, *score](scoreEntries, nil)
@@ -114,7 +129,6 @@ func (s *Scores) Value(addr netip.Addr, id PeerID, now time.Duration) int {
 type sentence struct {
 	score int
 	ban   time.Duration // 0: none; otherwise disconnect
-	close bool          // close the bearer it was seen on
 }
 
 func (s *Scores) judge(addr netip.Addr, id PeerID, now time.Duration, m Misconduct) sentence {
@@ -124,7 +138,7 @@ func (s *Scores) judge(addr netip.Addr, id PeerID, now time.Duration, m Miscondu
 	case Violation:
 		v.ban = banFor
 	case WrongHash:
-		v.score, v.close = -20, true
+		v.score = -20
 		x.hashes++
 		if x.hashes >= 3 {
 			x.hashes, v.ban = 0, banFor

@@ -78,10 +78,33 @@ type supplier struct {
 	bestB   float64
 	samples int
 	blamed  time.Duration // when a time-out last counted
+	slow    slowness
 	rtt     time.Duration // least time a small request took, 0: not measured
 	least   time.Duration // least time of a chunk in this and the last ten minutes
 	leastB  time.Duration
 	leastAt time.Duration
+}
+
+// slowness is how many requests of the last minute timed out, both sums decaying.
+type slowness struct {
+	asked, late       int // since the last tick
+	askedSum, lateSum float64
+	told              time.Duration
+}
+
+// slowAt is the least number of requests that says something about a peer.
+const slowAt = 8
+
+// tick is one second. True: at least half of the requests of the last minute timed out, said once a minute.
+func (w *slowness) tick(now time.Duration) bool {
+	w.askedSum = w.askedSum*59/60 + float64(w.asked)
+	w.lateSum = w.lateSum*59/60 + float64(w.late)
+	w.asked, w.late = 0, 0
+	if w.askedSum < slowAt || 2*w.lateSum < w.askedSum || w.told != 0 && now-w.told < time.Minute {
+		return false
+	}
+	w.told = now
+	return true
 }
 
 func newSupplier(kinds int) supplier {

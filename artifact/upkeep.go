@@ -43,6 +43,9 @@ func (c *Consumer) tend(p *peer) {
 	if s.state != conRun {
 		return
 	}
+	if n := &p.net.slow; n.tick(c.now) {
+		c.fx = append(c.fx, Effect{What: EffectJudge, Peer: p.ID, p: p, Err: &SlowError{p.ID, int(n.lateSum + 0.5), int(n.askedSum)}})
+	}
 	// Churn beyond 20 windows a minute: credits are granted more slowly.
 	s.churnSum = s.churnSum*59/60 + float64(s.churn)
 	s.churn = 0

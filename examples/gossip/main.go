@@ -214,9 +214,12 @@ type judge struct{ tell func(event) }
 
 // Misbehaved implements artifact.Judge.
 func (j judge) Misbehaved(peer artifact.PeerID, score int, ban time.Duration, cause error) {
-	what := fmt.Sprintf("%v (score %d)", cause, score)
-	if ban > 0 {
-		what = fmt.Sprintf("%v (banned for %v)", cause, ban)
+	what := cause.Error()
+	switch {
+	case ban > 0:
+		what += fmt.Sprintf(" (banned for %v)", ban)
+	case score < 0:
+		what += fmt.Sprintf(" (score %d)", score)
 	}
 	j.tell(event{Event: "misbehaviour", ID: hex.EncodeToString(peer[:]), Error: what})
 }
