@@ -81,6 +81,7 @@ const (
 	lateGraft      = 8
 	graceMin       = 2 * time.Millisecond
 	graceMax       = 100 * time.Millisecond
+	lagMax         = 400 * time.Millisecond // of pushes, beyond which they are not waited for
 	maxRequests    = 32
 	urgentRequests = 4
 	urgentBytes    = 64 << 10

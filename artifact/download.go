@@ -64,7 +64,8 @@ func (c *Consumer) expectsPush(o *offer) bool {
 }
 
 // graceTime is 2.5 × the median smoothed round trip, within 2 and 100 ms. Under load pushes come later than round trips tell, and
-// to fetch what is on its way already costs a copy: it is at least the lag that pushes have had lately, plus four deviations.
+// to fetch what is on its way already costs a copy, and so more load: it is at least the lag that pushes have had lately, plus four
+// deviations. The mean counts up to 100 ms only, or a parent that is always slow would never be found late.
 func (c *Consumer) graceTime(kind int) time.Duration {
 	var rtts []time.Duration
 	for _, p := range c.peers {
@@ -76,13 +77,14 @@ func (c *Consumer) graceTime(kind int) time.Duration {
 		return graceMax
 	}
 	slices.Sort(rtts)
-	return min(max(rtts[len(rtts)/2]*5/2, c.lag[kind].mean+4*c.lag[kind].dev, graceMin), graceMax)
+	usual := min(max(rtts[len(rtts)/2]*5/2, graceMin), graceMax)
+	return max(usual, min(c.lag[kind].mean, graceMax)+min(4*c.lag[kind].dev, lagMax))
 }
 
 // pushLag takes note of a push that came after the first offer, at since.
 func (c *Consumer) pushLag(kind int, since time.Duration) {
 	l := &c.lag[kind]
-	off := min(c.now-since, graceMax) - l.mean
+	off := min(c.now-since, lagMax) - l.mean
 	l.mean += off / 8
 	l.dev += (max(off, -off) - l.dev) / 8
 }

@@ -3,74 +3,20 @@ package bearer
 import (
 	"encoding/binary"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/hearthnet/hearth/artifact"
-	"github.com/hearthnet/hearth/protocols/keepalive"
 )
-
-// swarm is nodes on loopback TCP, node i connected to the next three and to the one opposite: degree 7 with 16 of them.
-func swarm(t testing.TB, n int) []*testNode {
-	var ns []*testNode
-	lns := make([]net.Listener, n)
-	for i := range lns {
-		var err error
-		lns[i], err = net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-	}
-	for i := range n {
-		cfg := Config{Listener: lns[i]}
-		for _, d := range []int{1, 2, 3} {
-			cfg.Peers = append(cfg.Peers, lns[(i+d)%n].Addr().String())
-		}
-		if i < n/2 {
-			cfg.Peers = append(cfg.Peers, lns[i+n/2].Addr().String())
-		}
-		ns = append(ns, newTestNode(t, byte(i+1), artifact.Config{MaxPeers: 16}, cfg))
-	}
-	for _, x := range ns {
-		for mains, bulks := 0, 0; mains < 7 || bulks < 14; mains, bulks = x.net.Bearers() {
-			time.Sleep(time.Millisecond)
-		}
-	}
-	return ns
-}
-
-func (k *keeper) forget(id artifact.ID) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	delete(k.seen, id)
-}
-
-// received is what has arrived at a node on artifact mini-protocols, SDU headers included.
-func (x *testNode) received() (bytes uint64) {
-	x.net.mu.Lock()
-	defer x.net.mu.Unlock()
-	for _, b := range x.net.mains {
-		for _, c := range b.m.Counters() {
-			if c.Number != keepalive.Number {
-				bytes += c.BytesIn + 8*c.SDUsIn
-			}
-		}
-	}
-	for _, b := range x.net.bulks {
-		for _, c := range b.m.Counters() {
-			bytes += c.BytesIn + 8*c.SDUsIn
-		}
-	}
-	return bytes
-}
 
 // BenchmarkSwarm is 16 nodes of degree 7 with the windows full: deliveries per second, body copies per needed body, and bytes received
 // per payload byte (artifact §6.15). One operation is one artifact at all 16.
 func BenchmarkSwarm(b *testing.B) {
 	for _, size := range []int{256, 16 << 10, 1 << 20} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			ns := swarm(b, 16)
+			ns := newSwarm(b, swarmConfig{})
 			ahead := min(200, max(8, (16<<20)/size))
 			next, seed := 0, make([]byte, size)
 			ids := make([]artifact.ID, ahead)

@@ -22,10 +22,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// keeper is a Client that validates everything.
+// keeper is a Client that validates everything, and wants nothing again that it was told to forget.
 type keeper struct {
-	mu   sync.Mutex
-	seen map[artifact.ID][]byte
+	mu     sync.Mutex
+	seen   map[artifact.ID][]byte
+	forgot map[artifact.ID]bool
 }
 
 func (k *keeper) OnChange(r artifact.Reader[[]byte]) (out []artifact.Change[[]byte]) {
@@ -39,7 +40,17 @@ func (k *keeper) OnChange(r artifact.Reader[[]byte]) (out []artifact.Change[[]by
 }
 
 func (k *keeper) Bouncer(artifact.Reader[[]byte]) func(artifact.ID, []byte) artifact.Interest {
-	return nil
+	return func(id artifact.ID, attr []byte) artifact.Interest {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		switch {
+		case k.forgot[id]:
+			return artifact.NotWanted
+		case len(attr) == 1 && attr[0] <= byte(artifact.Idle):
+			return artifact.Wants(artifact.Class(attr[0]))
+		}
+		return artifact.Wants(artifact.Normal)
+	}
 }
 func (k *keeper) Quota(artifact.PeerID) int64 { return 0 }
 
@@ -53,7 +64,8 @@ func (k *keeper) has(id artifact.ID) []byte {
 type testNode struct {
 	*artifact.Node
 	k   *keeper
-	h   *artifact.Handle[[]byte]
+	h   *artifact.Handle[[]byte] // of the first kind
+	hs  []*artifact.Handle[[]byte]
 	net *Network
 	id  artifact.PeerID
 	at  string
@@ -101,14 +113,26 @@ func (x *testNode) blames() []error {
 	return append([]error(nil), x.judged...)
 }
 
-func newTestNode(t testing.TB, id byte, acfg artifact.Config, cfg Config) *testNode {
-	x := &testNode{k: &keeper{seen: map[artifact.ID][]byte{}}, id: artifact.PeerID{id}}
-	x.h = artifact.Register(artifact.BytesKind(artifact.Kind[[]byte]{ID: 7, MaxSize: 8 << 20}), artifact.Client[[]byte](x.k))
-	acfg.NodeID, acfg.Seed, acfg.Slots = x.id, uint64(id), 256
+// newTestNode makes a node with 256 slots and room for 8 peers, unless acfg says otherwise; without kinds it has one, number 7.
+func newTestNode(t testing.TB, id byte, acfg artifact.Config, cfg Config, kinds ...artifact.Kind[[]byte]) *testNode {
+	x := &testNode{k: &keeper{seen: map[artifact.ID][]byte{}, forgot: map[artifact.ID]bool{}}, id: artifact.PeerID{id}}
+	if len(kinds) == 0 {
+		kinds = []artifact.Kind[[]byte]{{ID: 7, MaxSize: 8 << 20}}
+	}
+	var regs []artifact.Registration
+	for _, k := range kinds {
+		x.hs = append(x.hs, artifact.Register(artifact.BytesKind(k), artifact.Client[[]byte](x.k)))
+		regs = append(regs, x.hs[len(x.hs)-1])
+	}
+	x.h = x.hs[0]
+	acfg.NodeID, acfg.Seed = x.id, uint64(id)
+	if acfg.Slots == 0 {
+		acfg.Slots = 256
+	}
 	if acfg.MaxPeers == 0 {
 		acfg.MaxPeers = 8
 	}
-	n, err := artifact.NewNode(acfg, x, x.h)
+	n, err := artifact.NewNode(acfg, x, regs...)
 	require.NoError(t, err)
 	cfg.Network = 42
 	cfg.Notify = func(e Event) {

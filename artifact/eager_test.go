@@ -1,0 +1,103 @@
+package artifact
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// parent is a world with an eager link to x and a lazy one to y, who always offers first.
+type parent struct {
+	w    *world
+	x, y *puppet
+	n    int
+	rnd  *rand.Rand
+}
+
+func newParent(t *testing.T) *parent {
+	w := smallWorld(t)
+	p := &parent{w: w, x: w.peer(true, true), y: w.peer(true, true), rnd: rand.New(rand.NewPCG(1, 2))}
+	p.x.p.link.on[0] = true
+	return p
+}
+
+// body has y offer a small body and x push it a while later, never if that is 0. It reports whether we fetched it meanwhile.
+func (p *parent) body(after time.Duration) (fetched bool) {
+	p.n++
+	b := append(make([]byte, 100), byte(p.n), byte(p.n>>8))
+	e := offerOf(uint32(p.n%128), uint64(p.n), b)
+	p.y.offers(e)
+	wait := after
+	if after == 0 {
+		wait = time.Second
+	}
+	p.w.wait(wait)
+	for _, m := range p.y.fetches(BulkOut) {
+		fetched = true
+		p.y.serve(BulkOut, m, b)
+	}
+	if after > 0 {
+		e.tag, e.body = entryPush, b
+		p.x.offers(e)
+	}
+	p.w.accept()
+	for _, x := range []*puppet{p.x, p.y} {
+		x.controls()
+	}
+	p.w.wait(10 * time.Millisecond)
+	return fetched
+}
+
+// Under load pushes come later than round trips tell. To fetch what is on its way costs a second copy and makes the load worse, so
+// their lag is learnt.
+func TestLateButComingPushesAreWaitedFor(t *testing.T) {
+	p := newParent(t)
+	fetched := 0
+	for i := range 80 {
+		f := p.body(time.Duration(20+p.rnd.IntN(160)) * time.Millisecond)
+		p.x.p.link.on[0], p.y.p.link.on[0] = true, false // whatever the tree does about it
+		if f && i >= 40 {
+			fetched++
+		}
+	}
+	require.LessOrEqual(t, fetched, 4, "of 40")
+}
+
+// A parent that is always late is replaced by the peer that offered first, and pruned when its pushes are duplicates.
+func TestSlowParentIsReplaced(t *testing.T) {
+	p := newParent(t)
+	n := 0
+	for ; n < 60 && !p.y.p.link.on[0]; n++ {
+		p.body(250 * time.Millisecond)
+	}
+	require.True(t, p.y.p.link.on[0], "grafted")
+	t.Logf("after %d bodies", n)
+	for ; n < 120 && p.x.p.link.on[0]; n++ {
+		p.n++
+		b := append(make([]byte, 100), byte(p.n), byte(p.n>>8))
+		e := offerOf(uint32(p.n%128), uint64(p.n), b)
+		e.tag, e.body = entryPush, b
+		p.y.offers(e)
+		p.w.wait(250 * time.Millisecond)
+		p.x.offers(e)
+		p.w.accept()
+		p.x.controls()
+		p.y.controls()
+	}
+	require.False(t, p.x.p.link.on[0], "pruned")
+}
+
+// id squatting, silent eager parent: it costs grace and a fetch, never an artifact; the late counter moves the eager link.
+func TestRowSilentEagerParent(t *testing.T) {
+	p := newParent(t)
+	for range lateGraft {
+		require.False(t, p.y.p.link.on[0])
+		require.True(t, p.body(0))
+	}
+	require.True(t, p.y.p.link.on[0], "eight late bodies")
+	require.Zero(t, p.x.score, "silence about a body is nobody's fault")
+	told := p.w.core.Counters().Grafts
+	require.EqualValues(t, 1, told)
+}
