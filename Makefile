@@ -3,7 +3,7 @@ GO      ?= go
 COMPARE := internal/compare
 FUZZTIME ?= 60s
 
-.PHONY: test race bench compare fuzz lint soak tidy
+.PHONY: test race bench compare fuzz lint soak netns tidy
 
 test: ## library, examples and the comparison module's tests
 	$(GO) test ./... ./examples/...
@@ -14,6 +14,9 @@ race: ## library and examples under the race detector
 
 soak: ## the long versions of the simulations
 	HEARTH_SOAK=1 $(GO) test -timeout 60m ./...
+
+netns: ## relays in network namespaces, with delay, loss and a cut; needs root, takes up to 4 minutes
+	$(GO) run ./examples/netns $(NETNSFLAGS)
 
 bench: ## the library's own benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
