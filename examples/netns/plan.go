@@ -53,7 +53,7 @@ type site struct {
 type plan struct {
 	relays   []site
 	producer site
-	edges    [][2]int // pairs of relays that are each other's peers; the producer's are relays 0 and 1
+	edges    [][2]int // pairs of relays that are each other's peers
 }
 
 func newPlan() plan {
@@ -80,6 +80,17 @@ func newPlan() plan {
 		}
 	}
 	return p
+}
+
+// producerPeers is how many relays the producer is connected to: the first ones.
+const producerPeers = 2
+
+// ofProducer is the producer, for a relay that is its peer.
+func (p plan) ofProducer(relay int) []site {
+	if relay < producerPeers {
+		return []site{p.producer}
+	}
+	return nil
 }
 
 // address is that of a site in a region; the router has number 254.

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -33,10 +35,9 @@ type made struct {
 
 // produce runs a governed node that makes a block for each line on its standard input.
 func produce(ctx context.Context, args []string, stdout io.Writer) (err error) {
-	fs := cli.Flags("netns "+produceCommand, "usage: netns "+produceCommand+" -listen ADDR -topology FILE -dir DIR [-seed N]")
+	fs := cli.Flags("netns "+produceCommand, "usage: netns "+produceCommand+" -listen ADDR -topology FILE [-seed N]")
 	listen := fs.String("listen", "", "address to serve on")
 	file := fs.String("topology", "", "topology file")
-	dir := fs.String("dir", "", "folder for what the node keeps")
 	seed := fs.Uint64("seed", 1, "seed of the chain")
 	if _, err := fs.Parse(args); err != nil {
 		return err
@@ -55,7 +56,7 @@ func produce(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	}
 	g := governor.BlockProducer()
 	g.Seed = *seed
-	n, err := node.Start(node.Config{Name: "producer", Network: magic, Listener: ln, Dir: *dir, Topology: read.Topology, Governor: g})
+	n, err := node.Start(node.Config{Network: magic, Listeners: []net.Listener{ln}, Topology: read.Topology, Governor: g, Log: slog.Default()})
 	if err != nil {
 		return err
 	}

@@ -166,10 +166,12 @@ func (s *simulation) start(ctx context.Context) error {
 			}
 		}
 		relay := []string{"-listen", port(at, relayPort), "-magic", fmt.Sprint(uint32(magic)), "-socket", filepath.Join(dir, "socket"),
-			"-mempool", filepath.Join(dir, "mempool")}
+			"-mempool", filepath.Join(dir, "mempool"), "-topology", filepath.Join(dir, "topology.json"), "-peers", filepath.Join(dir, "peers")}
+		if err := writeTopology(filepath.Join(dir, "topology.json"), s.plan.peers(i, false), s.plan.ofProducer(i)); err != nil {
+			return err
+		}
 		gossip := []string{"-listen", port(at, gossipPort), "-dir", filepath.Join(dir, "artifacts"), "-json"}
 		for _, peer := range s.plan.peers(i, true) {
-			relay = append(relay, "-peer", port(peer, relayPort))
 			gossip = append(gossip, "-peer", port(peer, gossipPort))
 		}
 		if err := s.process(at, "relay", nil, nil, relay...); err != nil {
@@ -198,7 +200,7 @@ func (s *simulation) startProducer() error {
 		return err
 	}
 	file := filepath.Join(s.at(at), "topology.json")
-	if err := writeTopology(file, s.plan.relays[:2]); err != nil {
+	if err := writeTopology(file, s.plan.relays[:producerPeers]); err != nil {
 		return err
 	}
 	self, err := os.Executable()
@@ -212,7 +214,7 @@ func (s *simulation) startProducer() error {
 	defer in.Close()
 	s.load.producer = out
 	p, err := startProcess(s.world.ns(at.name), s.at(at), "producer", in, s.produced, self, produceCommand,
-		"-listen", port(at, relayPort), "-topology", file, "-dir", filepath.Join(s.at(at), "node"), "-seed", fmt.Sprint(s.o.seed))
+		"-listen", port(at, relayPort), "-topology", file, "-seed", fmt.Sprint(s.o.seed))
 	if err == nil {
 		s.processes = append(s.processes, p)
 	}

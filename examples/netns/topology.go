@@ -3,20 +3,27 @@ package main
 import (
 	"encoding/json"
 	"os"
-	"slices"
 
 	"github.com/hearthnet/hearth/topology"
 )
 
-// writeTopology writes a topology whose only peers are these, all of them hot.
-func writeTopology(file string, peers []site) error {
-	t := &topology.Topology{LocalRoots: []topology.Group{{HotValency: int64(len(peers)), WarmValency: int64(len(peers))}}}
-	for _, p := range peers {
-		t.LocalRoots[0].AccessPoints = append(t.LocalRoots[0].AccessPoints, topology.AccessPoint{Kind: topology.IP, IP: p.addr, Port: relayPort})
+// writeTopology writes a topology of local roots, each group as hot as it can be. The first group may be told to others. Nobody is a
+// root otherwise: whom else a relay gets to know it learns from these.
+func writeTopology(file string, groups ...[]site) error {
+	t := &topology.Topology{}
+	for i, peers := range groups {
+		if len(peers) == 0 {
+			continue
+		}
+		g := topology.Group{HotValency: int64(len(peers)), WarmValency: int64(len(peers)), Advertise: i == 0}
+		for _, p := range peers {
+			g.AccessPoints = append(g.AccessPoints, topology.AccessPoint{Kind: topology.IP, IP: p.addr, Port: relayPort})
+		}
+		t.LocalRoots = append(t.LocalRoots, g)
 	}
 	b, err := json.MarshalIndent(t, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, append(slices.Clip(b), '\n'), 0o666)
+	return os.WriteFile(file, append(b, '\n'), 0o666)
 }
