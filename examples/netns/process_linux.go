@@ -17,7 +17,7 @@ import (
 // stopTime is how long a process may take to end in good order.
 const stopTime = 5 * time.Second
 
-// process is a command in a namespace. Its log is a file.
+// process is a command in a namespace. What it prints and logs is in files.
 type process struct {
 	name  string
 	log   string
@@ -41,16 +41,21 @@ func startProcess(ns, dir, name string, stdin io.Reader, lines func(string), com
 	p.cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	// A group of its own: an interrupt from the terminal is for us, who stop it in good order. If we are killed, so is it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	out, err := p.cmd.StdoutPipe()
+	printed, err := os.Create(filepath.Join(dir, name+".out"))
 	if err != nil {
 		return nil, err
 	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
+	out, err := p.cmd.StdoutPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		return nil, errors.Join(err, printed.Close())
 	}
 	go func() {
 		defer close(p.ended)
-		for in := bufio.NewReader(out); ; {
+		defer printed.Close()
+		for in := bufio.NewReader(io.TeeReader(out, printed)); ; {
 			line, err := in.ReadString('\n')
 			if err != nil {
 				break
