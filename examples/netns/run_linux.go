@@ -11,9 +11,11 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,6 +59,11 @@ func simulate(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if o.json {
 		s.lines = cli.NewLines(stdout)
 	}
+	// A terminal that goes, or a reader of our output, must not keep us from taking everything away.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stop()
+	interrupted := ctx
 	ctx, cancel := context.WithTimeoutCause(ctx, timeLimit-closeTime, fmt.Errorf("not done within %v", timeLimit-closeTime))
 	defer cancel()
 	if s.world, err = newWorld(ctx, s.plan, o.seed); errors.Is(err, errNotPermitted) {
@@ -70,7 +77,7 @@ func simulate(ctx context.Context, o options, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, clean(err)) }()
+	defer func() { err = errors.Join(err, clean(err != nil && interrupted.Err() == nil)) }()
 	err = s.run(ctx)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx) // whatever came of it
@@ -79,8 +86,9 @@ func simulate(ctx context.Context, o options, stdout io.Writer) (err error) {
 	return errors.Join(err, s.report(err, stdout))
 }
 
-// makeDir makes the folder that everything is in. clean removes it, unless it is to stay.
-func (s *simulation) makeDir() (clean func(failed error) error, err error) {
+// makeDir makes the folder that everything is in. clean removes it, unless it is to stay or the
+// run has failed.
+func (s *simulation) makeDir() (clean func(failed bool) error, err error) {
 	if s.o.dir != "" {
 		if s.dir, err = filepath.Abs(s.o.dir); err != nil {
 			return nil, err
@@ -91,11 +99,11 @@ func (s *simulation) makeDir() (clean func(failed error) error, err error) {
 		if list, err := os.ReadDir(s.dir); err != nil || len(list) > 0 {
 			return nil, errors.Join(err, fmt.Errorf("%s is not empty", s.dir))
 		}
-		return func(error) error { return nil }, nil
+		return func(bool) error { return nil }, nil
 	}
 	s.dir, err = os.MkdirTemp("", "netns-")
-	return func(failed error) error {
-		if failed == nil {
+	return func(failed bool) error {
+		if !failed {
 			return os.RemoveAll(s.dir)
 		}
 		fmt.Fprintln(os.Stderr, "logs are in", s.dir)
