@@ -81,6 +81,8 @@ const (
 	phaseClosing        // refused or answered; waits for the other end to close (connmgr §1.9)
 )
 
+func (p phase) String() string { return [...]string{"parked", "handshake", "answered", "lingers"}[p] }
+
 // limiter classifies accepted sockets and keeps the un-negotiated budget: pure, bounded by Limits.Unnegotiated entries. Finding
 // whom to evict is O(budget), everything else O(1) or O(log budget).
 //
@@ -114,6 +116,7 @@ type unnegotiated struct {
 	protected bool
 	exempt    bool // from the cap of its prefix
 	phase     phase
+	until     time.Duration // of phaseParked and phaseClosing
 }
 
 func newLimiter(cfg Limits) *limiter {
@@ -148,6 +151,7 @@ func (l *limiter) accept(now time.Duration, s sockID, remote netip.AddrPort, pro
 	if delay := l.cfg.softDelay(inbound); delay > 0 && !protected {
 		u.phase = phaseParked
 		a.verdict, a.until = verdictPark, now+delay
+		u.until = a.until
 		l.parked.set(RecordID(s), timerHandshake, a.until)
 		l.counters.Parked++
 		l.counters.Delayed++
@@ -231,14 +235,26 @@ func (l *limiter) release(now time.Duration, inbound int) (s sockID, a admission
 // nextTimer returns when release has something to do.
 func (l *limiter) nextTimer() (time.Duration, bool) { return l.parked.next() }
 
+// find returns a socket of the budget, nil if it is not there.
+func (l *limiter) find(s sockID) *unnegotiated {
+	if e := l.bySock[s]; e != nil {
+		return e.Value.(*unnegotiated)
+	}
+	return nil
+}
+
 // proposed notes that a socket has sent a complete proposal, closing that its handshake ended without a connection and that it
-// waits for the other end.
+// waits for the other end, at most until a moment.
 func (l *limiter) proposed(s sockID) { l.advance(s, phaseProposed) }
-func (l *limiter) closing(s sockID)  { l.advance(s, phaseClosing) }
+func (l *limiter) closing(s sockID, until time.Duration) {
+	l.advance(s, phaseClosing)
+	if u := l.find(s); u != nil {
+		u.until = until
+	}
+}
 
 func (l *limiter) advance(s sockID, p phase) {
-	if e := l.bySock[s]; e != nil {
-		u := e.Value.(*unnegotiated)
+	if u := l.find(s); u != nil {
 		l.unpark(u)
 		u.phase = max(u.phase, p)
 	}

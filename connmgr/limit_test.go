@@ -158,7 +158,7 @@ func TestProtectedSocketsAreEvictedLast(t *testing.T) {
 	lim.accept(0, 2, host(2, 0, 0, 1), false, 0)
 	lim.proposed(2)
 	lim.accept(0, 3, host(3, 0, 0, 1), false, 0)
-	lim.closing(3)
+	lim.closing(3, 0)
 	lim.accept(0, 4, host(4, 0, 0, 1), true, 0)
 	require.Equal(t, sockID(2), lim.accept(0, 5, host(5, 0, 0, 1), true, 0).evict, "all others have proposed: the oldest of them")
 	require.Equal(t, sockID(3), lim.accept(0, 6, host(6, 0, 0, 1), true, 0).evict)
@@ -197,7 +197,7 @@ func TestLimiterBooks(t *testing.T) {
 				delete(open, s)
 			},
 			"proposed": func(*rapid.T) { lim.proposed(pick()) },
-			"closing":  func(*rapid.T) { lim.closing(pick()) },
+			"closing":  func(*rapid.T) { lim.closing(pick(), 0) },
 			"time": func(t *rapid.T) {
 				now += time.Duration(rapid.IntRange(0, 2000).Draw(t, "ms")) * time.Millisecond
 				for {

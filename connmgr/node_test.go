@@ -576,34 +576,3 @@ func TestHalfOpenIsFoundByKeepAlive(t *testing.T) {
 		require.NoError(t, err)
 	})
 }
-
-func TestExplain(t *testing.T) {
-	inBubble(t, memnet.Config{}, nil, func(n *memnet.Network, a, b *node) {
-		_, err := a.m.Connect(bg, b.addr, ConnectOptions{})
-		require.NoError(t, err)
-		time.Sleep(3 * time.Second)
-		info, ok := a.m.Explain(ConnID{a.addr, b.addr})
-		require.True(t, ok)
-		require.Equal(t, StateOutboundDupTicking, info.State)
-		require.Equal(t, "remote idle", info.Timer)
-		require.Equal(t, 2*time.Second, info.TimerIn)
-		require.Equal(t, 3*time.Second, info.Age)
-		require.Equal(t, []string{"us: warm ", "us: initiator of echo-warm", "us: initiator of echo-established", "us: initiator of keep-alive"}, info.HeldBy)
-		require.Equal(t, "duplex", info.Flow)
-		require.True(t, info.Dialled)
-		bytes := uint64(0)
-		for _, s := range info.Streams {
-			bytes += s.BytesOut
-		}
-		require.Positive(t, bytes)
-		require.Contains(t, info.String(), "remote idle in 2s")
-		there, ok := b.m.Explain(ConnID{b.addr, a.addr})
-		require.True(t, ok)
-		require.Equal(t, []string{"remote: 3 responders, 0 hot"}, there.HeldBy)
-		_, ok = a.m.Explain(ConnID{a.addr, nodeAddr(77)})
-		require.False(t, ok)
-		_, err = NewManager(Config{Network: 1, Local: []netip.AddrPort{nodeAddr(1), nodeAddr(2)}, Limits: Limits{Hard: 1, Soft: 2}})
-		require.ErrorContains(t, err, "at most one of a family")
-		require.ErrorContains(t, err, "soft limit 2 above hard limit 1")
-	})
-}

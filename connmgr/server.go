@@ -187,11 +187,11 @@ func (m *Manager) decide(s *socket, r handshake.Reply) error {
 	s.answered = true
 	switch {
 	case r.Refusal != nil:
-		m.limiter.closing(s.id)
+		m.limiter.closing(s.id, m.now()+handshake.RefuseLinger)
 		m.step(event{kind: evInHandshake, id: s.rec, sock: s.id, outcome: handshakeRefused, err: r.Refusal})
 		return nil
 	case r.Queried:
-		m.limiter.closing(s.id)
+		m.limiter.closing(s.id, m.now()+handshake.QueryLinger)
 		m.step(event{kind: evInHandshake, id: s.rec, sock: s.id, outcome: handshakeQuery, err: ErrHandshakeQuery})
 		return nil
 	}

@@ -14,11 +14,11 @@ import (
 	"github.com/hearthnet/hearth/protocols"
 )
 
-// How long a connection that ends after the handshake stays open for the other side to read the answer and close (connmgr
-// §1.9, wire §4.7).
+// RefuseLinger and QueryLinger are how long a connection that ends after the handshake stays open, for the other side to read the
+// answer and close (connmgr §1.9, wire §4.7).
 const (
-	refuseLinger = 2 * time.Second
-	queryLinger  = 20 * time.Second
+	RefuseLinger = 2 * time.Second
+	QueryLinger  = 20 * time.Second
 )
 
 // ErrQueried: the other side asked for the versions and has been told; there is no connection to use.
@@ -76,10 +76,10 @@ func RespondIf(ctx context.Context, conn net.Conn, p Proposal, admit func(Reply)
 	case err != nil:
 		return protocols.Negotiated{}, err
 	case reply.Refusal != nil:
-		linger(ctx, conn, refuseLinger)
+		linger(ctx, conn, RefuseLinger)
 		return protocols.Negotiated{}, reply.Refusal
 	case reply.Queried:
-		linger(ctx, conn, queryLinger)
+		linger(ctx, conn, QueryLinger)
 		return protocols.Negotiated{}, ErrQueried
 	}
 	return reply.Negotiated, nil
