@@ -12,7 +12,7 @@ import (
 
 // faults is the weather between the nodes: which of them cannot reach which others, and which are slow.
 type faults struct {
-	at map[netip.AddrPort]int // nodes by address
+	at map[netip.AddrPort]int // nodes by the addresses where they listen
 
 	mu      sync.Mutex
 	side    map[int]int // of the partition; nodes that are not in it are on side 0
@@ -78,85 +78,65 @@ func (f *faults) slowed() []int {
 	return slices.Sorted(maps.Keys(f.slow))
 }
 
-// bearer puts the sockets of a node under the weather.
+// bearer puts the sockets of a node's connection manager under the weather. Both ends of a connection have the address of a node,
+// for those are dialled from where their node listens.
 func (f *faults) bearer(id int) func(context.Context, net.Conn, bool) (net.Conn, error) {
 	return func(_ context.Context, socket net.Conn, _ bool) (net.Conn, error) {
-		tcp, ok := socket.(*net.TCPConn)
-		if !ok {
-			return socket, nil
-		}
-		remote, known := f.at[tcp.RemoteAddr().(*net.TCPAddr).AddrPort()]
-		if !known {
-			remote = -1
-		}
-		l := &link{TCPConn: tcp, f: f, local: id, remote: remote, closed: make(chan struct{})}
-		f.mu.Lock()
-		f.links[l] = true
-		f.mu.Unlock()
-		return l, nil
+		return f.under(socket, id, f.who(socket.RemoteAddr())), nil
 	}
 }
 
-// link is a socket whose bytes do not come through while its ends are on different sides of a partition: they wait, as they would
-// be sent again by TCP, and the connection goes on when the partition has healed in time.
-type link struct {
-	*net.TCPConn
-	f             *faults
-	local, remote int
-	closing       sync.Once
-	closed        chan struct{}
-}
-
-// NetConn returns the socket, for its options.
-func (l *link) NetConn() net.Conn { return l.TCPConn }
-
-// Read implements [net.Conn].
-func (l *link) Read(p []byte) (int, error) {
-	n, err := l.TCPConn.Read(p)
-	if n > 0 {
-		l.wait(false)
-	}
-	return n, err
-}
-
-// Write implements [net.Conn].
-func (l *link) Write(p []byte) (int, error) {
-	l.wait(true)
-	return l.TCPConn.Write(p)
-}
-
-// Close implements [net.Conn].
-func (l *link) Close() error {
-	l.closing.Do(func() {
-		close(l.closed)
-		l.f.mu.Lock()
-		delete(l.f.links, l)
-		l.f.mu.Unlock()
-	})
-	return l.TCPConn.Close()
-}
-
-// wait returns when bytes come through, or the link is closed.
-func (l *link) wait(sending bool) {
-	for {
-		l.f.mu.Lock()
-		apart := l.f.side[l.local] != l.f.side[l.remote]
-		changed, delay := l.f.changed, l.f.slow[l.local]
-		l.f.mu.Unlock()
-		if apart {
-			select {
-			case <-changed:
-				continue
-			case <-l.closed:
-				return
-			}
+// dial dials for a node's artifact gossip.
+func (f *faults) dial(id int) func(ctx context.Context, network, address string) (net.Conn, error) {
+	d := &net.Dialer{KeepAlive: 15 * time.Second}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		socket, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
 		}
-		if sending && delay > 0 {
-			select {
-			case <-time.After(delay):
-			case <-l.closed:
-			}
-		}
-		return
+		return f.under(socket, id, f.who(socket.RemoteAddr())), nil
 	}
+}
+
+// listener accepts for a node's artifact gossip. Who is at the other end cannot be told from a port that the system has chosen: the
+// end that dialled holds the bytes of both directions.
+type listener struct {
+	net.Listener
+	f  *faults
+	id int
+}
+
+// Accept implements [net.Listener].
+func (l listener) Accept() (net.Conn, error) {
+	socket, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.f.under(socket, l.id, l.id), nil
+}
+
+// who listens at an address, −1 for nobody.
+func (f *faults) who(a net.Addr) int {
+	if t, ok := a.(*net.TCPAddr); ok {
+		if id, ok := f.at[t.AddrPort()]; ok {
+			return id
+		}
+	}
+	return -1
+}
+
+// under makes a link of a socket.
+func (f *faults) under(socket net.Conn, local, remote int) net.Conn {
+	tcp, ok := socket.(*net.TCPConn)
+	if !ok {
+		return socket
+	}
+	l := &link{TCPConn: tcp, f: f, local: local, remote: remote, closed: make(chan struct{})}
+	for i := range l.until {
+		l.until[i].changed = make(chan struct{})
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.links[l] = true
+	return l
 }
