@@ -3,15 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hearthnet/hearth/examples/chain"
+	"github.com/hearthnet/hearth/examples/internal/node"
 )
 
 // state is where the network is.
 type state struct {
-	nodes, up, blocks, txs int
+	nodes, up              int
+	blocks, txs, artifacts int
+	openTxs, openArtifacts int // that nodes still have to have in memory
 	complete               int // nodes that hold everything
 	apart, slow            int // nodes that are cut off, and that are slow
 	least                  int // blocks of the node that has the fewest
@@ -19,15 +21,12 @@ type state struct {
 }
 
 func (n *network) state() state {
-	n.mu.Lock()
-	s := state{nodes: len(n.members), blocks: len(n.made), txs: len(n.txs)}
-	delays := slices.Clone(n.delays)
-	n.mu.Unlock()
-	slices.Sort(delays)
-	if k := len(delays); k > 0 {
-		s.p50, s.p95 = delays[k/2], delays[k*95/100]
-	}
-	s.least, s.apart, s.slow = s.blocks, len(n.faults.isolated()), len(n.faults.slowed())
+	s := state{nodes: len(n.members), apart: len(n.faults.isolated()), slow: len(n.faults.slowed())}
+	s.blocks, _ = n.blocks.count()
+	s.txs, s.openTxs = n.txs.count()
+	s.artifacts, s.openArtifacts = n.artifacts.count()
+	_, s.p50, s.p95 = n.blockTook.percentiles()
+	s.least = s.blocks
 	for _, m := range n.members {
 		at := m.up()
 		if at == nil {
@@ -36,14 +35,15 @@ func (n *network) state() state {
 		s.up++
 		v := at.Chain().View()
 		s.least = min(s.least, v.Len())
-		if txs, _ := at.Mempool().Len(); v.Len() >= s.blocks && txs >= s.txs {
+		if txs, _ := at.Mempool().Len(); v.Len() >= s.blocks && txs >= s.openTxs && at.pools.Len() >= s.openArtifacts {
 			s.complete++
 		}
 	}
 	return s
 }
 
-// check reads every node's chain from its disk and compares it, hash by hash, with what was made, and its mempool with what entered.
+// check reads every node's chain and artifacts from its disk and compares them, hash by hash, with what was made, and its transactions
+// with what entered.
 func (n *network) check() (state, error) {
 	s := n.state()
 	s.complete = 0
@@ -55,8 +55,8 @@ func (n *network) check() (state, error) {
 		}
 		s.complete++
 	}
-	if s.blocks == 0 {
-		errs = append(errs, errors.New("no block was made"))
+	if s.blocks == 0 || s.txs == 0 || s.artifacts == 0 {
+		errs = append(errs, fmt.Errorf("%d blocks, %d transactions and %d artifacts were made: too few for a test", s.blocks, s.txs, s.artifacts))
 	}
 	return s, errors.Join(errs...)
 }
@@ -66,12 +66,17 @@ func (n *network) checkNode(m *member) error {
 	if at == nil {
 		return errDown
 	}
+	return errors.Join(n.checkChain(at), n.checkTxs(at), n.checkArtifacts(at))
+}
+
+func (n *network) checkChain(at *live) error {
 	v := at.Chain().View()
-	if v.Len() != len(n.made) {
-		return fmt.Errorf("has %d of %d blocks", v.Len(), len(n.made))
+	made, _ := n.blocks.all()
+	if v.Len() != len(made) {
+		return fmt.Errorf("has %d of %d blocks", v.Len(), len(made))
 	}
 	var item []byte
-	for i, want := range n.made {
+	for i, want := range made {
 		var err error
 		if item, err = v.AppendItem(item[:0], i); err != nil {
 			return err
@@ -80,21 +85,53 @@ func (n *network) checkNode(m *member) error {
 		if err != nil {
 			return err
 		}
-		if b.Point() != want {
-			return fmt.Errorf("block %d is %v, want %v", i, b.Point(), want)
+		if b.Point() != want.key {
+			return fmt.Errorf("block %d is %v, want %v", i, b.Point(), want.key)
 		}
 		if _, err := b.CheckBody(); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// checkTxs: one that is settled is on the disk only.
+func (n *network) checkTxs(at *live) error {
+	all, settled := n.txs.all()
 	missing := 0
-	for _, id := range n.txs {
-		if !at.Mempool().Has(id) {
+	var example error
+	for i, want := range all {
+		tx, err := at.Mempool().Tx([]byte(want.key)), error(nil)
+		if tx == nil && i < settled {
+			tx, err = at.Mempool().Retired([]byte(want.key))
+		}
+		if id, e := node.TxID(tx); e != nil || string(id) != want.key {
 			missing++
+			example = errors.Join(err, e)
 		}
 	}
 	if missing > 0 {
-		return fmt.Errorf("lacks %d of %d transactions", missing, len(n.txs))
+		return fmt.Errorf("lacks %d of %d transactions, one of them: %w", missing, len(all), example)
+	}
+	return nil
+}
+
+func (n *network) checkArtifacts(at *live) error {
+	all, settled := n.artifacts.all()
+	missing := 0
+	var example error
+	for i, want := range all {
+		err := at.pools.Check(want.key.kind, want.key.id)
+		if err == nil && i >= settled && !at.pools.Has(want.key.kind, want.key.id) {
+			err = errors.New("it is on the disk, and not in the pool")
+		}
+		if err != nil {
+			missing++
+			example = err
+		}
+	}
+	if missing > 0 {
+		return fmt.Errorf("lacks %d of %d artifacts, one of them: %w", missing, len(all), example)
 	}
 	return nil
 }

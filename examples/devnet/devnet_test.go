@@ -62,6 +62,7 @@ func TestChainFromFilesReachesEveryNode(t *testing.T) {
 	require.Equal(t, "summary", s.Event)
 	require.Equal(t, []int{7, 40, 7}, []int{s.Nodes, s.Blocks, s.Complete})
 	require.Positive(t, s.Txs)
+	require.Positive(t, s.Artifacts)
 	require.Positive(t, s.P50)
 	require.GreaterOrEqual(t, s.P95, s.P50)
 }
@@ -70,7 +71,7 @@ func TestGeneratedChainReachesEveryNode(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	require.NoError(t, run(context.Background(), strings.Fields("-http 127.0.0.1:0 -nodes 3 -duration 4s"), &out))
-	require.Regexp(t, `^3 of 3 nodes hold all \d+ blocks and \d+ transactions; diffusion p50 [\d.]+ ms, p95 [\d.]+ ms\n$`, out.String())
+	require.Regexp(t, `^3 of 3 nodes hold all \d+ blocks, \d+ transactions and \d+ artifacts; diffusion p50 [\d.]+ ms, p95 [\d.]+ ms\n$`, out.String())
 }
 
 // TestIncompleteNodesAreFound: the check at the end does not take a node's word for it.
@@ -84,9 +85,13 @@ func TestIncompleteNodesAreFound(t *testing.T) {
 	for item := range chain.Generate(1, 2) {
 		require.NoError(t, n.make(item))
 	}
-	require.NoError(t, n.submit(n.members[0], transaction(rand.New(rand.NewPCG(1, 2)))))
+	rnd := rand.New(rand.NewPCG(1, 2))
+	require.NoError(t, n.submit(n.members[0], transaction(rnd)))
+	require.NoError(t, n.publish(n.members[0], rnd))
 	s, err := n.check()
 	require.ErrorContains(t, err, "node 1: has 0 of 2 blocks")
+	require.ErrorContains(t, err, "lacks 1 of 1 transactions")
+	require.ErrorContains(t, err, "lacks 1 of 1 artifacts")
 	require.ErrorContains(t, err, "node 2: the node is down")
 	require.Equal(t, 1, s.complete)
 	n.partition(nil)
@@ -103,7 +108,11 @@ func TestKilledNodeKeepsWhatItHas(t *testing.T) {
 	for item := range chain.Generate(1, 3) {
 		require.NoError(t, n.make(item))
 	}
-	require.NoError(t, n.submit(n.members[0], transaction(rand.New(rand.NewPCG(1, 2)))))
+	rnd := rand.New(rand.NewPCG(1, 2))
+	require.NoError(t, n.submit(n.members[0], transaction(rnd)))
+	for range 5 {
+		require.NoError(t, n.publish(n.members[0], rnd))
+	}
 	require.Eventually(t, func() bool { _, err := n.check(); return err == nil }, 20*time.Second, 50*time.Millisecond)
 	require.NoError(t, n.kill(3))
 	require.ErrorIs(t, n.kill(3), errDown)

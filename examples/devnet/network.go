@@ -7,12 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hearthnet/hearth/connmgr"
+	"github.com/hearthnet/hearth/artifact"
 	"github.com/hearthnet/hearth/examples/chain"
 	"github.com/hearthnet/hearth/examples/internal/node"
 	"github.com/hearthnet/hearth/examples/internal/page"
@@ -28,9 +30,6 @@ const (
 	archiveEvery   = 50 * time.Millisecond
 )
 
-// maxDelays is how many diffusion times are kept, the latest ones.
-const maxDelays = 100_000
-
 // network is all nodes and the record of what travelled when.
 type network struct {
 	c       config
@@ -39,26 +38,38 @@ type network struct {
 	archive *chain.Archive // of -chain; nil: the chain is generated
 	began   time.Time
 
+	blocks    *journal[chain.Point]
+	txs       *journal[string] // by id
+	artifacts *journal[artifactRef]
+	floor     atomic.Uint64 // serial number of the first artifact that is not settled
+	serial    uint64        // of the next artifact; of inject alone
+	blockTook delays        // of blocks to nodes
+	took      [artifact.Idle + 1]delays
+	failed    chan error // of nodes that could not go on
+
 	mu     sync.Mutex
-	made   []chain.Point
-	madeAt map[chain.Point]time.Time
-	delays []time.Duration // of blocks to nodes, a ring once it is full
-	oldest int             // in the ring
-	txs    [][]byte        // ids of the transactions that entered
-	events []page.Event    // a ring of the latest
-	count  uint64          // of all events ever
+	events []page.Event // a ring of the latest
+	count  uint64       // of all events ever
+}
+
+// artifactRef is an artifact that has entered.
+type artifactRef struct {
+	kind uint32
+	id   artifact.ID
 }
 
 // maxEvents bounds the event log.
 const maxEvents = 2000
 
 func newNetwork(c config, dir string) (_ *network, err error) {
-	n := &network{c: c, madeAt: map[chain.Point]time.Time{}, faults: newFaults(), began: time.Now()}
-	var lns []net.Listener
+	keep := c.duration > 0 // there is an end, and a check
+	n := &network{c: c, faults: newFaults(), began: time.Now(), failed: make(chan error, 1),
+		blocks: newJournal[chain.Point](keep), txs: newJournal[string](keep), artifacts: newJournal[artifactRef](keep)}
+	var lns []doors
 	defer func() {
 		if err != nil {
 			for _, ln := range lns {
-				err = errors.Join(err, ln.Close())
+				err = errors.Join(err, ln.close())
 			}
 			err = errors.Join(err, n.close())
 		}
@@ -70,25 +81,30 @@ func newNetwork(c config, dir string) (_ *network, err error) {
 	}
 	var points []topology.AccessPoint
 	for i := range c.nodes {
-		ln, err := connmgr.ListenTCP(context.Background(), netip.MustParseAddrPort("127.0.0.1:0"))
+		any := netip.MustParseAddrPort("127.0.0.1:0")
+		ln, err := openDoors(any, any)
 		if err != nil {
 			return nil, err
 		}
 		lns = append(lns, ln)
-		at := ln.Addr().(*net.TCPAddr).AddrPort()
-		n.faults.at[at] = i
-		points = append(points, topology.AccessPoint{Kind: topology.IP, IP: at.Addr(), Port: at.Port()})
+		n.faults.at[ln.addrs()[0]], n.faults.at[ln.addrs()[1]] = i, i
+		points = append(points, topology.AccessPoint{Kind: topology.IP, IP: ln.addrs()[0].Addr(), Port: ln.addrs()[0].Port()})
 	}
 	for i := range c.nodes {
-		n.members = append(n.members, &member{
-			id: i, addr: points[i].AddrPort(), dir: filepath.Join(dir, fmt.Sprintf("node%03d", i)), faults: n.faults,
-			topo: roots(i, points), gov: governorConfig(c.nodes, c.seed, i), note: n.decided, got: n.adopted,
-		})
+		m := &member{
+			id: i, dir: filepath.Join(dir, fmt.Sprintf("node%03d", i)), network: n, peerID: peerID(c.seed, i),
+			topo: roots(i, points), gov: governorConfig(c.nodes, c.seed, i),
+		}
+		m.at = lns[i].addrs()
+		for _, k := range neighbours(i, c.nodes) {
+			m.gossip = append(m.gossip, lns[k].addrs()[1].String())
+		}
+		n.members = append(n.members, m)
 	}
 	for _, m := range n.members {
 		ln := lns[0]
 		lns = lns[1:] // the node's, from here on
-		if err := m.start(ln); err != nil {
+		if err := m.start(&ln); err != nil {
 			return nil, err
 		}
 	}
@@ -135,6 +151,15 @@ func (n *network) run(ctx context.Context, ln net.Listener, r *report) (err erro
 	tasks, running := errgroup.WithContext(running)
 	tasks.Go(func() error { return n.produce(running) })
 	tasks.Go(func() error { return n.inject(running) })
+	tasks.Go(func() error { return n.settle(running) })
+	tasks.Go(func() error {
+		select {
+		case err := <-n.failed:
+			return err
+		case <-running.Done():
+			return nil
+		}
+	})
 	tasks.Go(func() error { return r.progress(running, n) })
 	if ln != nil {
 		tasks.Go(func() error { return n.serve(running, ln) })
@@ -224,29 +249,25 @@ func (n *network) make(item []byte) error {
 	if producer == nil {
 		return errDown
 	}
-	n.mu.Lock()
-	n.made = append(n.made, b.Point())
-	n.madeAt[b.Point()] = time.Now()
-	n.mu.Unlock()
-	_, err = producer.Chain().Append(item)
+	undo := n.blocks.enter(b.Point())
+	if _, err = producer.Chain().Append(item); err != nil {
+		undo()
+	}
 	return err
 }
 
 // adopted notes that a block has arrived at a node.
-func (n *network) adopted(_ int, p chain.Point) {
-	now := time.Now()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	at, ok := n.madeAt[p]
-	if !ok {
-		return
+func (n *network) adopted(p chain.Point) {
+	if at, open := n.blocks.since(p); open {
+		n.blockTook.add(time.Since(at))
 	}
-	if len(n.delays) < maxDelays {
-		n.delays = append(n.delays, now.Sub(at))
-		return
+}
+
+// received notes that an artifact has arrived at a node.
+func (n *network) received(kind uint32, class artifact.Class, id artifact.ID) {
+	if at, open := n.artifacts.since(artifactRef{kind, id}); open {
+		n.took[class].add(time.Since(at))
 	}
-	n.delays[n.oldest] = now.Sub(at)
-	n.oldest = (n.oldest + 1) % maxDelays
 }
 
 // decided notes what a node's governor did.
@@ -258,6 +279,20 @@ func (n *network) decided(id int, e node.Event) {
 		}
 	}
 	n.add(h)
+}
+
+// gossiped notes what the gossip of artifacts has to say of a peer.
+func (n *network) gossiped(id int, what string, peer artifact.PeerID, err error) {
+	e := page.Event{At: time.Now(), Node: id, Name: what, Detail: err.Error()}
+	if to := n.who(peer); to >= 0 {
+		e.Peers = []int{to}
+	}
+	n.add(e)
+}
+
+// who has an id in the gossip of artifacts, −1 for nobody.
+func (n *network) who(id artifact.PeerID) int {
+	return slices.IndexFunc(n.members, func(m *member) bool { return m.peerID == id })
 }
 
 // say notes what was done to a node, or to all.

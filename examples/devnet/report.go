@@ -40,7 +40,7 @@ type stateLine struct {
 }
 
 func line(event string, s state) stateLine {
-	return stateLine{Event: event, Nodes: s.nodes, Blocks: s.blocks, Complete: s.complete, Txs: s.txs, P50: ms(s.p50), P95: ms(s.p95)}
+	return stateLine{Event: event, Nodes: s.nodes, Blocks: s.blocks, Complete: s.complete, Txs: s.txs, Artifacts: s.artifacts, P50: ms(s.p50), P95: ms(s.p95)}
 }
 
 // progress says once a second where the network is, until ctx ends.
@@ -56,8 +56,8 @@ func (r *report) progress(ctx context.Context, n *network) error {
 		s := n.state()
 		l := line("progress", s)
 		l.Seconds = time.Since(n.began).Round(time.Second).Seconds()
-		fmt.Fprintf(os.Stderr, "%4.0f s  %d of %d nodes up (%d cut off, %d slow), %d blocks made, the last node has %d, %d transactions, %d nodes have all; diffusion p50 %.1f ms, p95 %.1f ms\n",
-			l.Seconds, s.up, s.nodes, s.apart, s.slow, s.blocks, s.least, s.txs, s.complete, l.P50, l.P95)
+		fmt.Fprintf(os.Stderr, "%4.0f s  %d of %d nodes up (%d cut off, %d slow), %d blocks made, the last node has %d, %d transactions, %d artifacts, %d nodes have all; diffusion p50 %.1f ms, p95 %.1f ms\n",
+			l.Seconds, s.up, s.nodes, s.apart, s.slow, s.blocks, s.least, s.txs, s.artifacts, s.complete, l.P50, l.P95)
 		if err := r.lines.Write(l); err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (r *report) summary(s state) error {
 	if r.json {
 		return r.lines.Write(line("summary", s))
 	}
-	_, err := fmt.Fprintf(r.out, "%d of %d nodes hold all %d blocks and %d transactions; diffusion p50 %.1f ms, p95 %.1f ms\n",
-		s.complete, s.nodes, s.blocks, s.txs, ms(s.p50), ms(s.p95))
+	_, err := fmt.Fprintf(r.out, "%d of %d nodes hold all %d blocks, %d transactions and %d artifacts; diffusion p50 %.1f ms, p95 %.1f ms\n",
+		s.complete, s.nodes, s.blocks, s.txs, s.artifacts, ms(s.p50), ms(s.p95))
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hearthnet/hearth/artifact"
 	"github.com/hearthnet/hearth/examples/internal/page"
 	"github.com/hearthnet/hearth/governor"
 )
@@ -20,18 +21,24 @@ func (n *network) serve(ctx context.Context, ln net.Listener) error {
 // Snapshot implements [page.Host].
 func (n *network) Snapshot() page.Snapshot {
 	s := n.state()
-	out := page.Snapshot{Title: "Hearth devnet", At: time.Now(), Seconds: time.Since(n.began).Seconds(), Blocks: s.blocks, Txs: s.txs, Complete: s.complete,
+	out := page.Snapshot{Title: "Hearth devnet", At: time.Now(), Seconds: time.Since(n.began).Seconds(), Blocks: s.blocks, Txs: s.txs, Artifacts: s.artifacts, Complete: s.complete,
 		P50: ms(s.p50), P95: ms(s.p95)}
+	for class := range n.took {
+		k, p50, p95 := n.took[class].percentiles()
+		out.Spread = append(out.Spread, page.Spread{Class: artifact.Class(class).String(), Count: k, P50: ms(p50), P95: ms(p95)})
+	}
 	apart, slow := n.faults.isolated(), n.faults.slowed()
 	for _, m := range n.members {
-		v := page.Node{ID: m.id, Addr: m.addr.String(), Apart: slices.Contains(apart, m.id), Slow: slices.Contains(slow, m.id)}
+		v := page.Node{ID: m.id, Addr: m.at[0].String(), Apart: slices.Contains(apart, m.id), Slow: slices.Contains(slow, m.id)}
 		at := m.up()
 		if at == nil {
 			out.Nodes = append(out.Nodes, v)
 			continue
 		}
 		k := at.Metrics()
-		v.Up, v.Metrics, v.Blocks, v.Txs = true, &k, k.Host.Blocks, k.Host.Transactions
+		k.Artifacts = at.pools.Metrics()
+		v.Up, v.Metrics, v.Blocks = true, &k, k.Host.Blocks
+		v.Txs, v.Artifacts = k.Host.Transactions+s.txs-s.openTxs, k.Artifacts.Held+s.artifacts-s.openArtifacts
 		v.Cold, v.Warm = k.Governor.KnownPeers-k.Governor.EstablishedPeers, k.Governor.EstablishedPeers-k.Governor.ActivePeers
 		v.Hot = k.Governor.ActivePeers
 		out.Nodes = append(out.Nodes, v)
@@ -40,8 +47,13 @@ func (n *network) Snapshot() page.Snapshot {
 			duplex[c.Conn.Remote] = duplex[c.Conn.Remote] || c.Version.Version != 0 && c.Version.Duplex()
 		}
 		for _, p := range at.Governor().Peers(0) {
-			if to, ok := n.faults.at[p.Peer]; ok {
+			if to, ok := n.faults.at[p.Peer]; ok && p.Temperature != governor.Cold {
 				out.Links = append(out.Links, page.Link{From: m.id, To: to, Temperature: p.Temperature.String(), Duplex: duplex[p.Peer]})
+			}
+		}
+		for _, id := range at.pools.Peers() {
+			if to := n.who(id); to > m.id { // both ends have it
+				out.Links = append(out.Links, page.Link{From: m.id, To: to, Temperature: "gossip", Duplex: true})
 			}
 		}
 	}

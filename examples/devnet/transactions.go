@@ -1,18 +1,11 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"math/rand/v2"
-	"time"
 
-	"github.com/hearthnet/hearth/examples/internal/node"
 	"github.com/hearthnet/hearth/internal/cbor"
 	"github.com/hearthnet/hearth/protocols/txsubmission"
 )
-
-// txEvery is how long between two transactions.
-const txEvery = 500 * time.Millisecond
 
 const eraConway = 6 // era index
 
@@ -38,46 +31,4 @@ func transaction(rnd *rand.Rand) []byte {
 	b = cbor.AppendBytes(cbor.AppendBytes(cbor.AppendArray(b, 2), random(32)), random(64)) // a signature
 	b = append(cbor.AppendBool(b, true), 0xf6)                                             // valid, no auxiliary data
 	return txsubmission.AppendTx(nil, txsubmission.Tx{Era: eraConway, Bytes: b})
-}
-
-// inject gives transactions to random nodes that are up, as a wallet would, until working time is over.
-func (n *network) inject(ctx context.Context) error {
-	rnd := rand.New(rand.NewPCG(n.c.seed, 0x7478))
-	t := time.NewTicker(txEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return nil
-		}
-		if n.over() {
-			return nil
-		}
-		m, tx := n.members[rnd.IntN(len(n.members))], transaction(rnd)
-		if err := n.submit(m, tx); err != nil && !errors.Is(err, errDown) {
-			return err
-		}
-	}
-}
-
-// submit puts a transaction into a node's mempool.
-func (n *network) submit(m *member, tx []byte) error {
-	m.changing.Lock() // nobody stops it meanwhile
-	defer m.changing.Unlock()
-	at := m.up()
-	if at == nil {
-		return errDown
-	}
-	id, err := node.TxID(tx)
-	if err != nil {
-		return err
-	}
-	if err := at.Mempool().Add(id, tx); err != nil {
-		return err
-	}
-	n.mu.Lock()
-	n.txs = append(n.txs, id)
-	n.mu.Unlock()
-	return nil
 }

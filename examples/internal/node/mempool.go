@@ -35,11 +35,12 @@ type MempoolConfig struct {
 }
 
 // Mempool is transactions in memory, and in a folder if there is one: what is put there is offered to peers, what peers send is
-// written there. It only grows.
+// written there. It only grows, unless the host retires what everybody has.
 type Mempool struct {
 	*txsubmission.Memory
 	cfg  MempoolConfig
 	seen map[string]seenFile // files read or refused, by name; owned by Run
+	gone retired
 }
 
 // seenFile is when a file was read. One that has the name of what it holds cannot come to hold anything else.
@@ -238,12 +239,9 @@ func (p *Mempool) read(info fs.FileInfo) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
-	tx := b
-	if _, err := txsubmission.ParseTx(b); err != nil { // not enveloped
-		if err := cbor.Wellformed(b); err != nil {
-			return "", err
-		}
-		tx = txsubmission.AppendTx(nil, txsubmission.Tx{Era: txEra, Bytes: b})
+	tx, err := envelope(b)
+	if err != nil {
+		return "", err
 	}
 	id, err := TxID(tx)
 	if err != nil {
@@ -253,4 +251,15 @@ func (p *Mempool) read(info fs.FileInfo) (name string, err error) {
 		return "", err
 	}
 	return fileName(id)
+}
+
+// envelope puts the content of a file into its envelope, if it is not in one.
+func envelope(b []byte) ([]byte, error) {
+	if _, err := txsubmission.ParseTx(b); err == nil {
+		return b, nil
+	}
+	if err := cbor.Wellformed(b); err != nil {
+		return nil, err
+	}
+	return txsubmission.AppendTx(nil, txsubmission.Tx{Era: txEra, Bytes: b}), nil
 }

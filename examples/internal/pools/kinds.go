@@ -26,6 +26,10 @@ var Kinds = []Kind{
 	{ID: 3, Name: "bundles", Limit: 1 << 20, Chunk: 64 << 10, Push: artifact.None},
 }
 
+func (k Kind) config() artifact.KindConfig {
+	return artifact.KindConfig{ID: k.ID, MaxSize: int64(k.Limit), ChunkSize: k.Chunk}
+}
+
 // headerBytes begin every body: its class, then its serial number. They are the attr by which it is bounced.
 const headerBytes = 9
 

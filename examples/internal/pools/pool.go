@@ -34,7 +34,7 @@ type item struct {
 type pool struct {
 	kind   Kind
 	dir    string
-	got    func(artifact.ID)
+	got    func(kind uint32, class artifact.Class, id artifact.ID)
 	tell   func(what string, peer artifact.PeerID, err error)
 	count  func(items int, bytes int64)
 	floor  atomic.Uint64
@@ -66,10 +66,6 @@ func newPool(k Kind, dir string, cfg Config, count func(int, int64)) (*pool, err
 	}, artifact.Client[*item](x))
 	x.handle.OnError(func(err error) { cfg.Tell("artifacts: pool", artifact.PeerID{}, err) })
 	return x, nil
-}
-
-func (x *pool) config() artifact.KindConfig {
-	return artifact.KindConfig{ID: x.kind.ID, MaxSize: int64(x.kind.Limit), ChunkSize: x.kind.Chunk}
 }
 
 func (x *pool) path(id artifact.ID) string { return filepath.Join(x.dir, hex.EncodeToString(id[:])) }
@@ -131,17 +127,20 @@ func (x *pool) publish(body []byte) (artifact.ID, error) {
 	if err != nil {
 		return artifact.ID{}, err
 	}
-	a, err := artifact.NewArtifact(x.config(), body, v.header[:], artifact.Idle)
-	if err != nil {
-		return artifact.ID{}, err
+	id, err := Name(x.kind, body)
+	if err == nil {
+		err = x.store(id, v)
 	}
-	if err := x.store(a.ID, v); err != nil {
-		return artifact.ID{}, err
+	if err != nil {
+		return id, err
 	}
 	if v.size > maxInMemory {
-		v.file, v.body = &file{path: x.path(a.ID)}, nil
+		v.file, v.body = &file{path: x.path(id)}, nil
 	}
-	return x.offer(v)
+	if _, err = x.offer(v); err != nil {
+		err = errors.Join(err, os.Remove(x.path(id)))
+	}
+	return id, err
 }
 
 // offer makes an artifact that is on the disk known to the peers.
@@ -253,7 +252,7 @@ func (x *pool) settle(id artifact.ID, v *item) (err error) {
 	v.body = nil // the node has it
 	x.hold(id, v)
 	if x.got != nil {
-		x.got(id)
+		x.got(x.kind.ID, artifact.Class(v.header[0]), id)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ type Config struct {
 	// Floor is where the window of what is wanted begins, see [Pools.Expire].
 	Floor uint64
 	// Got is told of every artifact that came from a peer, once it is on the disk; may be nil.
-	Got func(artifact.ID)
+	Got func(kind uint32, class artifact.Class, id artifact.ID)
 	// Tell is told what goes wrong: a bearer that fails, a peer that misbehaves; it must not block; may be nil.
 	Tell func(what string, peer artifact.PeerID, err error)
 }
@@ -119,6 +119,15 @@ func (p *Pools) Publish(kind uint32, body []byte) (artifact.ID, error) {
 	return x.publish(body)
 }
 
+// Name is the name that a body has.
+func Name(kind Kind, body []byte) (artifact.ID, error) {
+	a, err := artifact.NewArtifact(kind.config(), body, nil, artifact.Idle)
+	if err != nil {
+		return artifact.ID{}, err
+	}
+	return a.ID, nil
+}
+
 // Has reports whether an artifact is held, on the disk and within the window.
 func (p *Pools) Has(kind uint32, id artifact.ID) bool {
 	x := p.pools[kind]
@@ -135,8 +144,8 @@ func (p *Pools) Check(kind uint32, id artifact.ID) error {
 	if err != nil {
 		return err
 	}
-	a, err := artifact.NewArtifact(x.config(), body, nil, artifact.Idle)
-	if err == nil && a.ID != id {
+	is, err := Name(x.kind, body)
+	if err == nil && is != id {
 		err = errors.New("the content of " + x.path(id) + " is not what its name says")
 	}
 	return err

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"sync"
+	"time"
+)
+
+// journal is what has entered the network, in order. An entry is open until every node has it and some time has passed; then it is
+// settled, and nodes need not have it in memory any more. Settled ones stay in the journal only if all are to be checked in the end.
+type journal[K comparable] struct {
+	keep bool
+
+	mu      sync.Mutex
+	list    []entry[K]
+	settled int // of list
+	dropped int // settled before, and not in list any more
+	at      map[K]time.Time
+}
+
+type entry[K comparable] struct {
+	key K
+	at  time.Time
+}
+
+func newJournal[K comparable](keep bool) *journal[K] {
+	return &journal[K]{keep: keep, at: map[K]time.Time{}}
+}
+
+// enter adds an entry; undo takes it out again if nothing has come of it, before another is added.
+func (j *journal[K]) enter(key K) (undo func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.list = append(j.list, entry[K]{key, time.Now()})
+	j.at[key] = time.Now()
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.list = j.list[:len(j.list)-1]
+		delete(j.at, key)
+	}
+}
+
+// since is when an open entry entered.
+func (j *journal[K]) since(key K) (at time.Time, open bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	at, open = j.at[key]
+	return at, open
+}
+
+// count is how many have entered, and how many of them are open.
+func (j *journal[K]) count() (all, open int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.dropped + len(j.list), len(j.list) - j.settled
+}
+
+// open lists the open entries, and says how many entered before them.
+func (j *journal[K]) open() (before int, list []entry[K]) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.dropped + j.settled, append([]entry[K](nil), j.list[j.settled:]...)
+}
+
+// all lists what is to be checked in the end: the settled entries, as far as they are kept, and the open ones.
+func (j *journal[K]) all() (list []entry[K], settled int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return append([]entry[K](nil), j.list...), j.settled
+}
+
+// settle closes the oldest n open entries.
+func (j *journal[K]) settle(n int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, e := range j.list[j.settled : j.settled+n] {
+		delete(j.at, e.key)
+	}
+	j.settled += n
+	if !j.keep {
+		j.list = append(j.list[:0:0], j.list[j.settled:]...)
+		j.dropped, j.settled = j.dropped+j.settled, 0
+	}
+}
