@@ -85,8 +85,8 @@ func (n *network) checkChain(at *live) error {
 		if err != nil {
 			return err
 		}
-		if b.Point() != want.key {
-			return fmt.Errorf("block %d is %v, want %v", i, b.Point(), want.key)
+		if b.Point() != want {
+			return fmt.Errorf("block %d is %v, want %v", i, b.Point(), want)
 		}
 		if _, err := b.CheckBody(); err != nil {
 			return err
@@ -101,11 +101,11 @@ func (n *network) checkTxs(at *live) error {
 	missing := 0
 	var example error
 	for i, want := range all {
-		tx, err := at.Mempool().Tx([]byte(want.key)), error(nil)
+		tx, err := at.Mempool().Tx([]byte(want)), error(nil)
 		if tx == nil && i < settled {
-			tx, err = at.Mempool().Retired([]byte(want.key))
+			tx, err = at.Mempool().Retired([]byte(want))
 		}
-		if id, e := node.TxID(tx); e != nil || string(id) != want.key {
+		if id, e := node.TxID(tx); e != nil || string(id) != want {
 			missing++
 			example = errors.Join(err, e)
 		}
@@ -121,8 +121,8 @@ func (n *network) checkArtifacts(at *live) error {
 	missing := 0
 	var example error
 	for i, want := range all {
-		err := at.pools.Check(want.key.kind, want.key.id)
-		if err == nil && i >= settled && !at.pools.Has(want.key.kind, want.key.id) {
+		err := at.pools.Check(want.kind, want.id)
+		if err == nil && i >= settled && !at.pools.Has(want.kind, want.id) {
 			err = errors.New("it is on the disk, and not in the pool")
 		}
 		if err != nil {

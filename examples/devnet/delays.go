@@ -7,7 +7,7 @@ import (
 )
 
 // maxDelays is how many times are kept of each thing that is measured, the latest ones.
-const maxDelays = 50_000
+const maxDelays = 10_000
 
 // delays are how long things took to a node, a ring once it is full.
 type delays struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -11,15 +12,10 @@ type journal[K comparable] struct {
 	keep bool
 
 	mu      sync.Mutex
-	list    []entry[K]
-	settled int // of list
-	dropped int // settled before, and not in list any more
-	at      map[K]time.Time
-}
-
-type entry[K comparable] struct {
-	key K
-	at  time.Time
+	list    []K
+	settled int             // of list
+	dropped int             // settled before, and not in list any more
+	at      map[K]time.Time // of the open ones
 }
 
 func newJournal[K comparable](keep bool) *journal[K] {
@@ -30,7 +26,7 @@ func newJournal[K comparable](keep bool) *journal[K] {
 func (j *journal[K]) enter(key K) (undo func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.list = append(j.list, entry[K]{key, time.Now()})
+	j.list = append(j.list, key)
 	j.at[key] = time.Now()
 	return func() {
 		j.mu.Lock()
@@ -55,30 +51,36 @@ func (j *journal[K]) count() (all, open int) {
 	return j.dropped + len(j.list), len(j.list) - j.settled
 }
 
-// open lists the open entries, and says how many entered before them.
-func (j *journal[K]) open() (before int, list []entry[K]) {
+// open lists the open entries that entered before some time, and says how many entered before them.
+func (j *journal[K]) open(when time.Time) (before int, list []K) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.dropped + j.settled, append([]entry[K](nil), j.list[j.settled:]...)
+	for _, key := range j.list[j.settled:] {
+		if !j.at[key].Before(when) {
+			break
+		}
+		list = append(list, key)
+	}
+	return j.dropped + j.settled, list
 }
 
 // all lists what is to be checked in the end: the settled entries, as far as they are kept, and the open ones.
-func (j *journal[K]) all() (list []entry[K], settled int) {
+func (j *journal[K]) all() (list []K, settled int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return append([]entry[K](nil), j.list...), j.settled
+	return slices.Clone(j.list), j.settled
 }
 
 // settle closes the oldest n open entries.
 func (j *journal[K]) settle(n int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for _, e := range j.list[j.settled : j.settled+n] {
-		delete(j.at, e.key)
+	for _, key := range j.list[j.settled : j.settled+n] {
+		delete(j.at, key)
 	}
 	j.settled += n
 	if !j.keep {
-		j.list = append(j.list[:0:0], j.list[j.settled:]...)
+		j.list = slices.Clone(j.list[j.settled:])
 		j.dropped, j.settled = j.dropped+j.settled, 0
 	}
 }

@@ -50,18 +50,17 @@ func (n *network) settleBefore(when time.Time) error {
 // closeOld closes the oldest open entries of a journal, up to the first that is too young or that a node does not hold. holds is
 // told how many had entered before.
 func closeOld[K comparable](j *journal[K], when time.Time, nodes []*live, holds func(at *live, before int, key K) bool) int {
-	first, open := j.open()
-	k := 0
-	for ; k < len(open) && open[k].at.Before(when); k++ {
+	first, old := j.open(when)
+	for k, key := range old {
 		for _, at := range nodes {
-			if !holds(at, first+k, open[k].key) {
+			if !holds(at, first+k, key) {
 				j.settle(k)
 				return k
 			}
 		}
 	}
-	j.settle(k)
-	return k
+	j.settle(len(old))
+	return len(old)
 }
 
 // forget has a node let go of what is settled.

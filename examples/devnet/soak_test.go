@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSoak: twelve nodes under chaos for half an hour, or for as long as HEARTH_SOAK says, lose nothing, and neither memory nor
+// goroutines nor descriptors grow: the medians of the first and of the last third are within 5 % of each other, or 2 MiB of heap and ten of the
+// others. Samples are taken while no node is down.
+func TestSoak(t *testing.T) {
+	length := 30 * time.Minute
+	switch v := os.Getenv("HEARTH_SOAK"); v {
+	case "":
+		t.Skip("HEARTH_SOAK is not set")
+	case "1":
+	default:
+		var err error
+		length, err = time.ParseDuration(v)
+		require.NoError(t, err)
+	}
+	n, err := newNetwork(config{nodes: 12, seed: uint64(time.Now().UnixNano()), duration: length, chaos: true}, t.TempDir())
+	require.NoError(t, err)
+	t.Logf("seed %d", n.c.seed)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- n.run(ctx, nil, newReport(io.Discard, n.c)) }()
+
+	said := map[string]int{}
+	last := uint64(0)
+	var heap, goroutines, descriptors []int
+	tick := time.NewTicker(max(length/180, time.Second))
+	defer tick.Stop()
+	for running := true; running; {
+		select {
+		case err := <-done:
+			require.NoError(t, err)
+			running = false
+		case <-tick.C:
+			for _, e := range n.Log(last, maxEvents) {
+				last = e.Number
+				said[e.Name]++
+				require.NotEqual(t, "artifacts: peer banned", e.Name, e.Detail)
+				if e.Name == "artifacts: peer blamed" {
+					t.Logf("node %d blames %v: %s", e.Node, e.Peers, e.Detail)
+				}
+			}
+			if n.down() > 0 || n.over() {
+				continue
+			}
+			runtime.GC()
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			files, err := os.ReadDir("/proc/self/fd")
+			require.NoError(t, err)
+			heap = append(heap, int(m.HeapInuse))
+			goroutines = append(goroutines, runtime.NumGoroutine())
+			descriptors = append(descriptors, len(files))
+			s := n.state()
+			t.Logf("%4.0f s: heap %.1f MiB, %d goroutines, %d descriptors; %d blocks, %d transactions (%d open), %d artifacts (%d open)", time.Since(n.began).Seconds(),
+				float64(m.HeapInuse)/(1<<20), runtime.NumGoroutine(), len(files), s.blocks, s.txs, s.openTxs, s.artifacts, s.openArtifacts)
+		}
+	}
+	t.Log(said)
+	require.Greater(t, len(heap), 10)
+	flat := func(what string, samples []int, slack int) {
+		third := len(samples) / 3
+		median := func(part []int) int { s := slices.Sorted(slices.Values(part)); return s[len(s)/2] }
+		first, last := median(samples[:third]), median(samples[len(samples)-third:])
+		t.Logf("%s: median of the first third %d, of the last %d (%+.1f %%), of %d samples", what, first, last, 100*float64(last-first)/float64(first), len(samples))
+		require.LessOrEqual(t, max(last-first, first-last), max(first/20, slack), what)
+	}
+	flat("heap in use", heap, 2<<20)
+	flat("goroutines", goroutines, 10)
+	flat("descriptors", descriptors, 10)
+}
