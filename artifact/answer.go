@@ -91,6 +91,7 @@ func (v *View) next(now time.Duration, entries, inline int, tail bool, buf []byt
 	}
 	if a.n > 0 {
 		v.answers++
+		v.saidAt, v.pushDue = now, false
 	}
 	return a
 }
@@ -209,6 +210,24 @@ func (v *View) busy(tail bool) bool {
 		}
 	}
 	return false
+}
+
+// restsUntil is when what is pending may be said: at once, unless something was said a moment ago. While little happens nothing
+// waits; when much does, entries share messages, each of which costs both ends more than what is in it. What will be pushed waits
+// less, so that most bodies come before they are offered by others. What is urgent, withdraw-1, and a new session do not wait.
+func (v *View) restsUntil() time.Duration {
+	if v.saidAt == 0 || v.ngone > 0 || v.initial != nil {
+		return 0
+	}
+	for _, n := range v.npend[Urgent] {
+		if n > 0 {
+			return 0
+		}
+	}
+	if v.pushDue {
+		return v.saidAt + pushRest
+	}
+	return v.saidAt + offerRest
 }
 
 func (v *View) anyPending() bool {

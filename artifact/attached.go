@@ -42,7 +42,7 @@ func (a *attached) lane(ctx context.Context, i int, s Stream, link Link) {
 	if s < bearerIn {
 		a.bulk[i] = cancel
 	}
-	x := &sender{a: a, s: s, link: link, ctx: bctx}
+	x := newSender(a, bctx, s, link)
 	a.senders[s] = x
 	n.wg.Go(func() {
 		defer stop()
@@ -56,17 +56,6 @@ func (a *attached) lane(ctx context.Context, i int, s Stream, link Link) {
 func (a *attached) perform(e *Effect) {
 	n := a.n
 	switch e.What {
-	case EffectWake:
-		n.mu.Lock()
-		x := a.senders[e.Stream]
-		n.mu.Unlock()
-		if x != nil {
-			x.kick()
-		} else {
-			n.mu.Lock()
-			a.p.wake &^= 1 << e.Stream
-			n.mu.Unlock()
-		}
 	case EffectClose:
 		a.end(e.Err)
 	case EffectBearer:
@@ -99,11 +88,11 @@ func (a *attached) end(cause error) {
 		if n.core.byID[a.p.ID] == a.p {
 			n.core.RemovePeer(time.Since(n.start), a.p.ID)
 		}
-		fx := n.finish()
+		t := n.finish()
 		n.mu.Unlock()
 		a.cancel()
 		a.bearers.Close(cause)
-		n.perform(fx)
+		n.carryOut(t)
 	})
 }
 

@@ -30,24 +30,23 @@ func (n *Node) AcceptBulk(ctx context.Context, id PeerID, link Link) (index int,
 	n.core.now = time.Since(n.start)
 	reply, p, index, ok = n.core.acceptJoin(id, msg)
 	n.core.settle()
-	fx := n.finish()
 	a := n.peers[id]
 	if ok && a != nil && a.p == p {
 		a.dropSenders(index) // of the bearer that this one replaces
 	}
+	t := n.finish()
 	n.mu.Unlock()
+	defer n.carryOut(t)
 	if reply == nil {
 		return 0, &DecodeError{Want: "join"}
 	}
 	if err := link.Send(jctx, RankJoin, reply); err != nil || !ok || a == nil || a.p != p {
-		n.perform(fx)
 		if err == nil {
 			err = &JoinError{id}
 		}
 		return 0, err
 	}
 	a.lane(ctx, index, bearerOut+Stream(index), link)
-	n.perform(fx)
 	return index, nil
 }
 

@@ -74,7 +74,8 @@ type conSession struct {
 	useful   int
 	churn    int // entries since the last tick, and their decaying sum
 	churnSum float64
-	holdback bool
+	slowed   bool // too much of it: fewer credits are open
+	holdback bool // and none is granted for a second
 
 	disposeT timer
 	reofferT timer
@@ -288,7 +289,7 @@ func (c *Consumer) initNo(p *peer, reason uint64) error {
 // grant returns the next requestNext, false when enough are open or none may be sent now.
 func (c *Consumer) grant(p *peer) (msgRequestNext, bool) {
 	s := &p.con
-	if s.state != conRun || len(s.granted) >= 2 || s.holdback {
+	if s.state != conRun || s.holdback || len(s.granted) >= pipeOffer || s.slowed && len(s.granted) >= pipeOffer/2 {
 		return msgRequestNext{}, false
 	}
 	inline := min(c.cfg.InlineBytes/pipeOffer, 256<<10)

@@ -171,6 +171,7 @@ func (c *Core) RemovePeer(now time.Duration, id PeerID) {
 	}
 	c.timers.stop(&p.prov.merged)
 	c.timers.stop(&p.prov.tailT)
+	c.timers.stop(&p.prov.restT)
 	c.srv.gone(p)
 	c.con.depart(p)
 	c.pushTargets()
@@ -258,7 +259,7 @@ func (c *Core) fire(t *timer) {
 		}
 	case timerDispose:
 		c.wake(p, ControlOut)
-	case timerTail:
+	case timerTail, timerRest:
 		c.wake(p, OfferIn)
 	case timerReoffer:
 		c.con.reofferDue(p)
@@ -333,9 +334,12 @@ func (c *Core) show(p *peer) {
 	if s.view == nil || len(s.requests) == 0 {
 		return
 	}
-	if s.stopping || s.view.busy(false) {
+	switch busy := s.view.busy(false); {
+	case s.stopping || busy && s.view.restsUntil() <= c.now:
 		c.wake(p, OfferIn)
-	} else {
+	case busy:
+		c.timers.set(&s.restT, s.view.restsUntil())
+	default:
 		c.tailDue(p)
 	}
 }

@@ -59,7 +59,7 @@ func (h *Handle[T]) PublishFile(v T, body io.ReaderAt, size int64, class Class) 
 }
 
 func (h *Handle[T]) add(a *Artifact, v T) (err error) {
-	h.node.do(func(c *Core, now time.Duration) { err = c.Publish(now, a) })
+	h.node.doSoon(func(c *Core, now time.Duration) { err = c.Publish(now, a) })
 	if err == nil {
 		h.post(func() {
 			h.c.pool.Remove(a.ID)
@@ -201,8 +201,6 @@ func (r handleRunner[T]) run(ctx context.Context) {
 func (r handleRunner[T]) perform(e *Effect) {
 	h, n := r.h, r.h.node
 	switch e.What {
-	case EffectWork:
-		h.wake()
 	case EffectDrop:
 		h.mu.Lock()
 		delete(h.sinks, e.ID)

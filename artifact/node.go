@@ -16,6 +16,21 @@ type Link interface {
 	Recv(ctx context.Context) ([]byte, error)
 }
 
+// Gatherer is a Link that can take messages, and parts of them, without waiting: small ones then share what carries them, a body
+// need not be copied behind its head, and who has something to say can say it at once, while nothing else waits to be cut.
+type Gatherer interface {
+	Link
+	// Put takes a part of a message without letting it leave, unless there is enough for a whole SDU. It blocks only while more
+	// than 64 KiB wait to be cut.
+	Put(ctx context.Context, rank uint8, part []byte) error
+	// Flush lets what was put leave. It does not wait.
+	Flush() error
+	// WaitCut is Flush that returns when nothing waits to be cut.
+	WaitCut(ctx context.Context) error
+	// Uncut is how many bytes wait to be cut.
+	Uncut() int
+}
+
 // Bearers is what a host provides for one peer.
 type Bearers interface {
 	// Bulk dials a fresh bulk bearer, handshake done, join still to come. It is called by the dialler of the main bearer
@@ -147,18 +162,84 @@ func (n *Node) Usage(id PeerID) (m Memory) {
 func (n *Node) do(f func(*Core, time.Duration)) {
 	n.mu.Lock()
 	f(n.core, time.Since(n.start))
-	fx := n.finish()
+	t := n.finish()
 	n.mu.Unlock()
-	n.perform(fx)
+	n.carryOut(t)
 }
 
-// finish takes the effects of a step and arms the timer; the lock is held.
-func (n *Node) finish() []Effect {
+// doSoon is do for callers who are somebody else: what is to be said is said by others.
+func (n *Node) doSoon(f func(*Core, time.Duration)) {
+	n.mu.Lock()
+	f(n.core, time.Since(n.start))
+	t := n.finish()
+	n.mu.Unlock()
+	n.perform(t.fx)
+	for x := t.first; x != nil; {
+		next := x.behind
+		x.behind = nil
+		go x.run(nil)
+		x = next
+	}
+}
+
+// todo is what a step leaves to be done when the lock is free: effects, and senders that have something to say.
+type todo struct {
+	fx          []Effect
+	first, last *sender
+}
+
+func (t *todo) add(x *sender) {
+	if t.first == nil {
+		t.first = x
+	} else {
+		t.last.behind = x
+	}
+	t.last = x
+}
+
+// finish takes the effects of a step and arms the timer; the lock is held. Most effects wake somebody, which is done here.
+func (n *Node) finish() (t todo) {
 	if at := n.core.Deadline(); at < n.armed {
 		n.armed = at
 		n.timer.Reset(at - time.Since(n.start))
 	}
-	return n.core.Effects()
+	fx := n.core.fx
+	for i := range fx {
+		switch e := &fx[i]; e.What {
+		case EffectWake:
+			a := n.peers[e.Peer]
+			if a == nil || a.p != e.p {
+				continue
+			}
+			if x := a.senders[e.Stream]; x == nil {
+				a.p.wake &^= 1 << e.Stream
+			} else if !n.closed && x.begin() {
+				n.wg.Add(1)
+				t.add(x)
+			}
+		case EffectWork:
+			if r := n.kinds[e.Kind]; r != nil {
+				r.wake()
+			}
+		default:
+			t.fx = append(t.fx, *e)
+		}
+	}
+	clear(fx)
+	n.core.fx = fx[:0]
+	return t
+}
+
+// carryOut does what a step has left, on the goroutine that has made it. It does not wait: senders that have more than a little to
+// say go on by themselves.
+func (n *Node) carryOut(t todo) {
+	n.perform(t.fx)
+	for x := t.first; x != nil; {
+		next := x.behind
+		x.behind = nil
+		x.now()
+		x = next
+	}
 }
 
 func (n *Node) keepTime() {
@@ -172,9 +253,9 @@ func (n *Node) keepTime() {
 		n.mu.Lock()
 		n.core.Advance(time.Since(n.start))
 		n.armed = 1<<63 - 1
-		fx := n.finish()
+		t := n.finish()
 		n.mu.Unlock()
-		n.perform(fx)
+		n.carryOut(t)
 	}
 }
 
@@ -208,7 +289,7 @@ func (n *Node) perform(fx []Effect) {
 	for i := range fx {
 		e := &fx[i]
 		switch e.What {
-		case EffectWake, EffectClose, EffectBearer, EffectDial:
+		case EffectClose, EffectBearer, EffectDial:
 			if a := n.of(e.p); a != nil {
 				a.perform(e)
 			}
@@ -273,12 +354,12 @@ func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
 		n.core.SetQuota(info.ID, id, q)
 	}
 	for s := OfferOut; s <= BulkIn; s++ {
-		a.senders[s] = &sender{a: a, s: s, link: links.stream(s), ctx: a.ctx}
+		a.senders[s] = newSender(a, a.ctx, s, links.stream(s))
 		n.wg.Go(func() { a.receive(a.ctx, s, links.stream(s)) })
 	}
-	fx := n.finish()
+	t := n.finish()
 	n.mu.Unlock()
-	n.perform(fx)
+	n.carryOut(t)
 	return nil
 }
 

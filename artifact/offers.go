@@ -28,7 +28,9 @@ func (c *Consumer) offersMessage(p *peer, m *fromProvider, js []judged) error {
 			return nil
 		}
 	}
-	c.wake(p, OfferOut)
+	if len(s.granted) <= pipeOffer/2 || s.state != conRun { // two requests share an SDU
+		c.wake(p, OfferOut)
+	}
 	if s.state == conStop && s.stopped && len(s.granted) == 0 {
 		s.state = conDone
 	}

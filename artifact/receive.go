@@ -284,6 +284,7 @@ func (c *Core) endProvider(p *peer) {
 	s.view, s.state, s.requests, s.stopping = nil, provIdle, nil, true
 	c.timers.stop(&s.merged)
 	c.timers.stop(&s.tailT)
+	c.timers.stop(&s.restT)
 	if s.bulk != nil {
 		s.bulk = nil
 		c.closeBearers(p)

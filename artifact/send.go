@@ -62,6 +62,10 @@ func (c *Core) provide(p *peer) (Out, bool) {
 	r := s.requests[0]
 	v := s.view
 	tail := v.ntail > 0 && (s.stopping || c.now-v.tailAt >= tailDelay)
+	if at := v.restsUntil(); !tail && !s.stopping && at > c.now {
+		c.show(p)
+		return Out{}, false
+	}
 	again := c.stat.OfferedAgain
 	a := v.next(c.now, r.entries, r.inline, tail, nil)
 	c.stat.OfferedAgain = again + uint64(a.again)

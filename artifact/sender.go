@@ -2,89 +2,211 @@ package artifact
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 )
 
-// sender runs the sending side of one link: a goroutine exists only while there is something to send.
+// sender runs the sending side of one link. Whoever gives it something to say says it, as long as that needs no waiting; a goroutine
+// exists only while there is more.
 type sender struct {
-	a     *attached
-	s     Stream
-	link  Link
-	ctx   context.Context
-	state atomic.Int32
-	buf   []byte
+	a      *attached
+	s      Stream
+	link   Link
+	gather Gatherer // link, if it is one
+	ctx    context.Context
+	state  atomic.Int32
+	behind *sender // in a todo
+	// a body that was read, and a message put together
+	buf, joined []byte
 }
 
 const (
 	senderIdle int32 = iota
 	senderBusy
-	senderAgain // busy, and kicked meanwhile
+	senderAgain // busy, and woken meanwhile
 )
+
+func newSender(a *attached, ctx context.Context, s Stream, link Link) *sender {
+	g, _ := link.(Gatherer)
+	return &sender{a: a, s: s, link: link, gather: g, ctx: ctx}
+}
+
+// begin makes the caller the one who looks for something to send; false: somebody does already, and will look again.
+func (x *sender) begin() bool {
+	for {
+		switch s := x.state.Load(); {
+		case s == senderIdle && x.state.CompareAndSwap(senderIdle, senderBusy):
+			return true
+		case s == senderBusy && x.state.CompareAndSwap(senderBusy, senderAgain), s == senderAgain:
+			return false
+		}
+	}
+}
+
+// end says that there was nothing more to send; false: look again.
+func (x *sender) end() bool {
+	if x.state.CompareAndSwap(senderBusy, senderIdle) {
+		return true
+	}
+	x.state.Store(senderBusy)
+	return false
+}
 
 // kick makes the sender look for something to send.
 func (x *sender) kick() {
+	n := x.a.n
+	n.mu.Lock()
+	started := !n.closed && x.begin()
+	if started {
+		n.wg.Add(1)
+	}
+	n.mu.Unlock()
+	if started {
+		x.now()
+	}
+}
+
+// Small messages that are ready one after the other leave together: each of at most gatherMessage bytes, until there are gatherBytes.
+// Together they are about an SDU, so nothing more urgent waits longer for it.
+const (
+	gatherMessage = 4 << 10
+	gatherBytes   = 8 << 10
+)
+
+// now says what there is to say without waiting. The sender has been begun and counts in the node's wait group.
+func (x *sender) now() {
+	g := x.gather
+	if g == nil || g.Uncut() > 0 {
+		go x.run(nil)
+		return
+	}
+	total := 0
 	for {
-		switch s := x.state.Load(); s {
-		case senderIdle:
-			n := x.a.n
-			n.mu.Lock()
-			started := !n.closed && x.state.CompareAndSwap(senderIdle, senderBusy)
-			if started {
-				n.wg.Go(x.run)
+		out, ok := x.next()
+		switch {
+		case !ok:
+			if total > 0 {
+				if err := g.Flush(); err != nil {
+					x.lost(err)
+					return
+				}
+				total = 0
 			}
-			closed := n.closed
-			n.mu.Unlock()
-			if started || closed {
+			if x.end() {
+				x.a.n.wg.Done()
 				return
 			}
-		case senderBusy:
-			if x.state.CompareAndSwap(senderBusy, senderAgain) {
-				return
-			}
+		case out.At != nil || total+out.Len() > gatherBytes:
+			go x.run(&out)
+			return
 		default:
-			return
-		}
-	}
-}
-
-func (x *sender) run() {
-	n, p := x.a.n, x.a.p
-	for {
-		n.mu.Lock()
-		out, ok := n.core.next(time.Since(n.start), p, x.s)
-		fx := n.finish()
-		n.mu.Unlock()
-		n.perform(fx)
-		if !ok {
-			if x.state.CompareAndSwap(senderBusy, senderIdle) {
+			total += out.Len()
+			if err := put(x.ctx, g, &out, g.Put); err != nil {
+				x.lost(err)
 				return
 			}
-			x.state.Store(senderBusy)
-			continue
-		}
-		if err := x.link.Send(x.ctx, out.Rank, x.message(&out)); err != nil {
-			x.a.lost(x.s, x.link, err)
-			x.state.Store(senderIdle)
-			return
 		}
 	}
 }
 
-// message puts head and body together.
-func (x *sender) message(o *Out) []byte {
-	if o.Bytes == nil && o.At == nil {
+// run goes on where now has stopped, with the message that was to be next.
+func (x *sender) run(o *Out) {
+	if x.gather != nil && o == nil {
+		if err := x.gather.WaitCut(x.ctx); err != nil {
+			x.lost(err)
+			return
+		}
+	}
+	for {
+		if o == nil {
+			out, ok := x.next()
+			if !ok {
+				if x.end() {
+					x.a.n.wg.Done()
+					return
+				}
+				continue
+			}
+			o = &out
+		}
+		if err := x.deliver(o); err != nil {
+			x.lost(err)
+			return
+		}
+		o = nil
+	}
+}
+
+func (x *sender) lost(err error) {
+	x.a.lost(x.s, x.link, err)
+	x.state.Store(senderIdle)
+	x.a.n.wg.Done()
+}
+
+// deliver sends a message, and with it the small ones that are ready behind it.
+func (x *sender) deliver(o *Out) error {
+	x.read(o)
+	g := x.gather
+	if g == nil {
+		return x.link.Send(x.ctx, o.Rank, x.whole(o))
+	}
+	for total := 0; o.Last || o.Len() <= gatherMessage && total < gatherBytes; {
+		more, ok := x.next()
+		if !ok {
+			break
+		}
+		total += o.Len()
+		if err := put(x.ctx, g, o, g.Put); err != nil {
+			return err
+		}
+		o = &more
+		x.read(o)
+	}
+	return put(x.ctx, g, o, g.Send)
+}
+
+// put hands over head and body, the last of them with last.
+func put(ctx context.Context, g Gatherer, o *Out, last func(context.Context, uint8, []byte) error) error {
+	if len(o.Bytes) == 0 {
+		return last(ctx, o.Rank, o.Head)
+	}
+	if err := g.Put(ctx, o.Rank, o.Head); err != nil {
+		return err
+	}
+	return last(ctx, o.Rank, o.Bytes)
+}
+
+// next composes the next message.
+func (x *sender) next() (Out, bool) {
+	n := x.a.n
+	n.mu.Lock()
+	out, ok := n.core.next(time.Since(n.start), x.a.p, x.s)
+	t := n.finish()
+	n.mu.Unlock()
+	n.carryOut(t)
+	return out, ok
+}
+
+// read fetches a body that is not in memory.
+func (x *sender) read(o *Out) {
+	if o.At == nil {
+		return
+	}
+	x.buf = slices.Grow(x.buf[:0], o.N)[:o.N]
+	if _, err := o.At.ReadAt(x.buf, o.Off); err != nil {
+		// The body cannot be read any more; its request ends instead.
+		x.a.n.do(func(c *Core, now time.Duration) { o.Head = c.readFailed(now, x.a.p, x.s) })
+		o.N, o.Last = 0, false
+	}
+	o.At, o.Bytes = nil, x.buf[:o.N]
+}
+
+// whole puts head and body together.
+func (x *sender) whole(o *Out) []byte {
+	if len(o.Bytes) == 0 {
 		return o.Head
 	}
-	x.buf = append(append(x.buf[:0], o.Head...), o.Bytes...)
-	if o.At == nil {
-		return x.buf
-	}
-	k := len(x.buf)
-	x.buf = append(x.buf, make([]byte, o.N)...)
-	if _, err := o.At.ReadAt(x.buf[k:k+o.N], o.Off); err != nil {
-		// The body cannot be read any more; its request ends instead.
-		x.a.n.do(func(c *Core, now time.Duration) { x.buf = append(x.buf[:0], c.readFailed(now, x.a.p, x.s)...) })
-	}
-	return x.buf
+	x.joined = append(append(x.joined[:0], o.Head...), o.Bytes...)
+	return x.joined
 }

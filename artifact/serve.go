@@ -25,6 +25,7 @@ type provSession struct {
 	reoffers  []reofferState // per kind
 	merged    timer
 	tailT     timer
+	restT     timer
 	compared  []time.Duration // per block: when the last compare was honoured, +1
 }
 
@@ -78,7 +79,7 @@ type laneRef struct {
 }
 
 func newProv(p *peer) provSession {
-	s := provSession{initNo: -1, merged: timer{what: timerMerged, p: p}, tailT: timer{what: timerTail, p: p}}
+	s := provSession{initNo: -1, merged: timer{what: timerMerged, p: p}, tailT: timer{what: timerTail, p: p}, restT: timer{what: timerRest, p: p}}
 	s.lanes[0] = serveLane{stream: UrgentIn, up: true, last: -1}
 	s.lanes[1] = serveLane{stream: BulkIn, up: true, last: -1}
 	for i := 0; i < maxBearers; i++ {
@@ -128,6 +129,7 @@ type Out struct {
 	At    io.ReaderAt
 	Off   int64
 	N     int
+	Last  bool // the last piece that a request asked for: its fetchDone is next
 }
 
 // Len is the length of the whole message.
@@ -172,6 +174,8 @@ func (s *server) next(p *peer, i int) (Out, bool) {
 				s.stat.BytesServed += uint64(n)
 				o := a.piece(tag, index)
 				o.Rank, o.Head = rank, appendPieceHead(nil, tag, x.m.id, index, n)
+				_, _, more := x.at2()
+				o.Last = !more
 				return o, true
 			}
 		}

@@ -23,6 +23,7 @@ const (
 	timerGrace             // a pushed body did not come
 	timerDispose           // dispositions have waited long enough to share a message
 	timerTail              // withdraw-2 and known have waited long enough
+	timerRest              // a view has rested since its last answer
 	timerReoffer           // what was parked for lack of room is asked for again
 	timerMerged            // a merged reoffer of a consumer is honoured
 	timerInit              // the next init, or the end of waiting for its answer

@@ -49,7 +49,8 @@ func (c *Consumer) tend(p *peer) {
 	// Churn beyond 20 windows a minute: credits are granted more slowly.
 	s.churnSum = s.churnSum*59/60 + float64(s.churn)
 	s.churn = 0
-	if s.churnSum > float64(20*c.cfg.Window) && c.wasteful(p) && !s.holdback {
+	s.slowed = s.churnSum > float64(20*c.cfg.Window) && c.wasteful(p)
+	if s.slowed && !s.holdback {
 		s.holdback = true
 		c.timers.set(&s.grantT, c.now+time.Second)
 	}

@@ -62,6 +62,8 @@ type View struct {
 	dry     time.Duration // without a requestNext since, 0: has one
 	have    *simplelru.LRU[ID, struct{}]
 	tailAt  time.Duration // when the oldest of tail became due
+	saidAt  time.Duration // when the last answer was made, 0: none yet
+	pushDue bool          // something that will be pushed has become pending since
 
 	eager      []bool // per kind, shared with the link
 	urgentPush int    // largest urgent body pushed to this peer beside eager links, bytes
@@ -237,6 +239,7 @@ func (v *View) filled(now time.Duration, i int) {
 		return
 	}
 	v.move(i, slotFresh)
+	v.pushDue = v.pushDue || v.pushes(r)
 }
 
 // cleared is the register losing its content; the artifact is still there for the bookkeeping.

@@ -151,6 +151,12 @@ func (e *egress) closeFrame() {
 	}
 }
 
+func (e *egress) uncut() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.buffered
+}
+
 func (e *egress) enqueue(s *Stream) {
 	e.queued = true
 	s.m.enqueue(s, e.headRank())

@@ -274,6 +274,9 @@ func (m *Mux) Counters() []StreamCounters {
 	return out
 }
 
+// Traffic returns how many bytes have been read from the bearer and written to it, headers included.
+func (m *Mux) Traffic() (in, out uint64) { return m.bytesIn.Load(), m.bytesOut.Load() }
+
 // Unread returns how many bytes have arrived that no stream has discarded.
 func (m *Mux) Unread() int { return int(m.unread.Load()) }
 

@@ -135,6 +135,14 @@ func (s *Stream) WaitCut(ctx context.Context) error {
 	return s.sending().waitEmpty(ctx, s)
 }
 
+// Uncut returns how many bytes that were appended have not been cut into SDUs.
+func (s *Stream) Uncut() int {
+	if e := s.out.Load(); e != nil {
+		return e.uncut()
+	}
+	return 0
+}
+
 // Wait returns all bytes that have arrived and were not discarded, once they are more than seen. The slice stays valid until
 // Discard has covered it or until the next Unread, or the next Wait that does not fail. After the peer has closed its end, what
 // arrived before can still be read; then, and at once after any other end, the error is the connection's.

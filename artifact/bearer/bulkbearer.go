@@ -44,7 +44,7 @@ var (
 func (n *Network) newBulk(ctx context.Context, conn net.Conn, peer artifact.PeerID, dialler bool) (*bulkBearer, error) {
 	b := &bulkBearer{n: n, peer: peer, budget: n.takeBudget(peer)}
 	b.ctx, b.cancel = context.WithCancelCause(ctx)
-	b.m = mux.New(conn, mux.Config{NotSentLowat: bulkLowat, Budget: b.budget.b})
+	b.m = n.newMux(conn, mux.Config{NotSentLowat: bulkLowat, Budget: b.budget.b})
 	role, limit := mux.Responder, joinIngress
 	if dialler {
 		role, limit = mux.Initiator, artifact.MaxSmall
@@ -99,6 +99,7 @@ func (b *bulkBearer) keep() {
 	}
 	b.cancel(errDone)
 	_ = b.m.Close() // always nil
+	b.n.ended(b.m)
 	b.n.giveBudget(b.peer, b.budget)
 }
 
@@ -131,6 +132,20 @@ func (l *outLink) Send(ctx context.Context, rank uint8, msg []byte) error {
 	}
 	return l.ended(err)
 }
+
+// Put implements artifact.Gatherer. Join's message is not put.
+func (l *outLink) Put(ctx context.Context, rank uint8, part []byte) error {
+	return l.ended(l.b.out.Append(ctx, rank, part))
+}
+
+// Flush implements artifact.Gatherer.
+func (l *outLink) Flush() error { return l.ended(l.b.out.Flush()) }
+
+// WaitCut implements artifact.Gatherer.
+func (l *outLink) WaitCut(ctx context.Context) error { return l.ended(l.b.out.WaitCut(ctx)) }
+
+// Uncut implements artifact.Gatherer.
+func (l *outLink) Uncut() int { return l.b.out.Uncut() }
 
 // Recv implements artifact.Link.
 func (l *outLink) Recv(ctx context.Context) ([]byte, error) {

@@ -24,6 +24,20 @@ func (l *link) Send(ctx context.Context, rank uint8, msg []byte) error {
 	return l.s.WaitCut(ctx)
 }
 
+// Put appends to what leaves with the next Send, or as soon as an SDU is full.
+func (l *link) Put(ctx context.Context, rank uint8, part []byte) error {
+	return l.s.Append(ctx, rank, part)
+}
+
+// Flush lets what was put leave.
+func (l *link) Flush() error { return l.s.Flush() }
+
+// WaitCut returns when nothing waits to be cut.
+func (l *link) WaitCut(ctx context.Context) error { return l.s.WaitCut(ctx) }
+
+// Uncut is how many bytes wait to be cut.
+func (l *link) Uncut() int { return l.s.Uncut() }
+
 // Recv returns the next whole message. Bytes that are none, or more than the stream's messages may have, are returned as far as
 // they go: the node finds that they cannot be decoded and blames whoever sent them.
 func (l *link) Recv(ctx context.Context) ([]byte, error) {

@@ -45,7 +45,7 @@ type mainBearer struct {
 // newMain builds a main bearer over a connection whose handshake is done. It moves no byte before start.
 func (n *Network) newMain(conn net.Conn, peer artifact.PeerID) (*mainBearer, error) {
 	b := &mainBearer{n: n, peer: peer, addr: conn.RemoteAddr().String(), closing: make(chan struct{}), budget: n.takeBudget(peer)}
-	b.m = mux.New(conn, mux.Config{NotSentLowat: mainLowat, BatchBytes: mainBatch, Budget: b.budget.b})
+	b.m = n.newMux(conn, mux.Config{NotSentLowat: mainLowat, BatchBytes: mainBatch, Budget: b.budget.b})
 	var err error
 	register := func(number uint16, role mux.Role, ingress int) *mux.Stream {
 		s, e := b.m.Register(mux.StreamConfig{Number: number, Role: role, IngressLimit: ingress})
@@ -131,6 +131,7 @@ func (b *mainBearer) drop(cause error) error {
 			s.Cancel()
 		}
 	}
+	b.n.ended(b.m)
 	b.n.giveBudget(b.peer, b.budget)
 	return cause
 }

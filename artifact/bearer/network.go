@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hearthnet/hearth/artifact"
+	"github.com/hearthnet/hearth/mux"
 )
 
 // Config is how a Network is made. The zero value of a field means its default.
@@ -105,6 +106,8 @@ type Network struct {
 	bulks   map[bulkKey]*bulkBearer
 	budgets map[artifact.PeerID]*budget
 	door    []*visitor // have not negotiated, oldest first
+	muxes   map[*mux.Mux]struct{}
+	past    [2]uint64 // bytes in and out of those that have ended
 }
 
 // New starts a network for a node. Close ends it, before the node's own Close.
@@ -119,7 +122,7 @@ func New(node *artifact.Node, cfg Config) (*Network, error) {
 	}
 	n := &Network{
 		node: node, cfg: cfg.withDefaults(), limits: node.Config(), changed: make(chan struct{}),
-		mains: map[artifact.PeerID]*mainBearer{}, bulks: map[bulkKey]*bulkBearer{}, budgets: map[artifact.PeerID]*budget{},
+		muxes: map[*mux.Mux]struct{}{}, mains: map[artifact.PeerID]*mainBearer{}, bulks: map[bulkKey]*bulkBearer{}, budgets: map[artifact.PeerID]*budget{},
 	}
 	n.own = artifact.VersionData{Network: cfg.Network, NodeID: n.limits.NodeID}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -185,6 +188,36 @@ func (n *Network) Bearers() (mains, bulks int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.mains), len(n.bulks)
+}
+
+// Traffic returns how many bytes have been read and written so far on all bearers, after their handshakes; SDU headers and keep-alive
+// are included.
+func (n *Network) Traffic() (in, out uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	in, out = n.past[0], n.past[1]
+	for m := range n.muxes {
+		i, o := m.Traffic()
+		in, out = in+i, out+o
+	}
+	return in, out
+}
+
+// newMux makes the multiplexer of a bearer, whose bytes count; ended when it is closed.
+func (n *Network) newMux(conn net.Conn, c mux.Config) *mux.Mux {
+	m := mux.New(conn, c)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.muxes[m] = struct{}{}
+	return m
+}
+
+func (n *Network) ended(m *mux.Mux) {
+	in, out := m.Traffic()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.muxes, m)
+	n.past[0], n.past[1] = n.past[0]+in, n.past[1]+out
 }
 
 // enter adds a task unless the network is closing; the caller calls tasks.Done.
