@@ -440,8 +440,9 @@ func TestRowChurn(t *testing.T) {
 			}
 			commit++
 			x.offers(offerOf(uint32(commit%128), commit, []byte{byte(commit), byte(commit >> 8)}))
-			x.verdicts()
-			n++
+			if n++; n%50 == 0 { // each time takes a while, and the rate is what counts
+				x.verdicts()
+			}
 		}
 		w.wait(time.Second)
 	}
