@@ -69,7 +69,9 @@ type Config struct {
 	EgressRate  int64 // bytes of chunks per second we serve; 0: unlimited
 	IngressRate int64 // bytes of chunks per second we ask for; 0: unlimited
 
-	Seed uint64 // of all random choices
+	// Seed of all random choices. A Core that stands for a restarted process needs another one, for the epoch by which peers tell the
+	// two apart comes from it; a Node draws its epoch from the system.
+	Seed uint64
 }
 
 // Defaults of artifact §6.12 that are not configuration: changing one changes the behaviour peers rely on.

@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -111,6 +112,13 @@ func (c *Core) add(now time.Duration, info PeerInfo) (*peer, error) {
 	c.peers = append(c.peers, p)
 	c.pushTargets()
 	return p, nil
+}
+
+// newEpochs draws the epochs anew, from the system: a process that starts again must not be taken for the one before, even if it has
+// the same seed.
+func (c *Core) newEpochs() {
+	_, _ = crand.Read(c.table.epoch[:]) // never fails
+	_, _ = crand.Read(c.con.epoch[:])
 }
 
 // Start makes the peer hot: our consumer direction begins. The other direction begins with the peer's init.

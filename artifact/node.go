@@ -108,6 +108,7 @@ func NewNode(cfg Config, judge Judge, kinds ...Registration) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	core.newEpochs()
 	n.core = core
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.armed = core.Deadline()

@@ -462,3 +462,41 @@ func TestNewRefusesBadAddresses(t *testing.T) {
 	require.Error(t, err)
 	x.close(t)
 }
+
+// TestRestartWithTheSameSeed: a node that starts anew begins to count anew, and its peers must not take its table for the old one, whatever
+// its seed is.
+func TestRestartWithTheSameSeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, time.Millisecond)
+		b := w.node(2, artifact.Config{}, Config{}, 1)
+		a := w.node(1, artifact.Config{}, Config{})
+		time.Sleep(5 * time.Second)
+		var ids []artifact.ID
+		for round := range uint64(5) { // registers are used again: their commits grow
+			for _, id := range ids {
+				a.h.Abort(id)
+			}
+			ids = nil
+			for i := range uint64(5) {
+				ids = append(ids, a.publish(t, body(10*round+i, 100), artifact.Normal))
+			}
+			time.Sleep(time.Second)
+			for _, id := range ids {
+				require.NotNil(t, b.k.has(id))
+			}
+		}
+		a.close(t)
+		a = w.node(1, artifact.Config{}, Config{})
+		ids = nil
+		for i := range uint64(100) { // commits are beyond the old ones, but not those of the same registers
+			ids = append(ids, a.publish(t, body(1000+i, 100), artifact.Normal))
+		}
+		time.Sleep(10 * time.Second)
+		require.Empty(t, b.blames())
+		for _, id := range ids {
+			require.NotNil(t, b.k.has(id))
+		}
+		a.close(t)
+		b.close(t)
+	})
+}

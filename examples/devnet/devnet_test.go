@@ -16,6 +16,9 @@ import (
 	"github.com/hearthnet/hearth/examples/chain"
 	"github.com/hearthnet/hearth/examples/internal/cli"
 	"github.com/hearthnet/hearth/governor"
+	"github.com/hearthnet/hearth/mux"
+	"github.com/hearthnet/hearth/protocols/keepalive"
+	"github.com/hearthnet/hearth/protocols/peersharing"
 	"github.com/hearthnet/hearth/topology"
 )
 
@@ -129,6 +132,48 @@ func TestKilledNodeKeepsWhatItHas(t *testing.T) {
 	require.True(t, killed)
 	require.Contains(t, names, governor.EstablishedBelow.String())
 	require.Contains(t, names, governor.ActiveBelow.String())
+}
+
+// TestBlocksTravelOverHotConnectionsOnly: in a network that is too large for everybody to be hot, no header, block or transaction
+// travels for a node over the connection to a peer that is only warm.
+func TestBlocksTravelOverHotConnectionsOnly(t *testing.T) {
+	t.Parallel()
+	n, err := newNetwork(config{nodes: allHot + 3, seed: 1}, t.TempDir())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, n.close()) }()
+	g := chain.NewGenerator(1)
+	all := targets(len(n.members))
+	require.Eventually(t, func() bool { // blocks keep coming while connections are made and promoted
+		require.NoError(t, n.make(g.Next(nil)))
+		for _, m := range n.members {
+			if k := m.up().Governor().Counters(); k.ActivePeers < all.Active || k.EstablishedPeers < all.Established {
+				return false
+			}
+		}
+		return n.state().least > 5
+	}, 15*time.Second, 100*time.Millisecond)
+	require.NoError(t, n.submit(n.members[1], transaction(rand.New(rand.NewPCG(1, 2)))))
+	require.Eventually(t, func() bool { s := n.state(); return s.complete == s.nodes }, 15*time.Second, 50*time.Millisecond)
+	for _, e := range n.Log(0, maxEvents) {
+		require.NotContains(t, e.Name, "Demote", "who is not hot now has never been")
+	}
+	hot, warm := 0, 0
+	for _, m := range n.members {
+		for _, c := range m.up().Connections() {
+			if m.up().Governor().Explain(c.Conn.Remote).Temperature == governor.Hot {
+				hot++
+				continue
+			}
+			warm++
+			for _, s := range c.Streams {
+				if s.Role == mux.Initiator && s.Number != keepalive.Number && s.Number != peersharing.Number {
+					require.Zero(t, s.BytesIn+s.BytesOut, "protocol %d from %d to %v", s.Number, m.id, c.Conn.Remote)
+				}
+			}
+		}
+	}
+	require.Equal(t, len(n.members)*all.Active, hot)
+	require.Positive(t, warm)
 }
 
 // TestEventLogIsBounded: the oldest events give way, and whoever asks gets what is kept, in order.
