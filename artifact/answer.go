@@ -110,7 +110,8 @@ func (v *View) touch(i int) { v.last[i/blockSlots] = uint32(v.answers + 1) }
 const showQuantum = 4 << 10
 
 // pick returns the slot of class c that is shown next, -1 when nothing is pending. Kinds share by bytes of body: sharing by entries
-// would let the kind with the larger bodies take the link.
+// would let the kind with the larger bodies take the link. And they share the places of the window: what is large is fetched slowly,
+// and stays.
 func (v *View) pick(c Class) int {
 	any := false
 	for _, n := range v.npend[c] {
@@ -118,7 +119,7 @@ func (v *View) pick(c Class) int {
 	}
 	for any {
 		k := v.turn[c]
-		if v.npend[c][k] > 0 && v.deficit[c][k] > 0 {
+		if v.npend[c][k] > 0 && v.deficit[c][k] > 0 && !v.crowds(c, k) {
 			b := v.pend[c][k]
 			i := b.next(v.cursor[c][k])
 			if i < 0 {
@@ -133,11 +134,35 @@ func (v *View) pick(c Class) int {
 		}
 		k = (k + 1) % len(v.kinds)
 		v.turn[c] = k
-		if v.npend[c][k] > 0 {
+		if v.npend[c][k] > 0 && !v.crowds(c, k) {
 			v.deficit[c][k] += showQuantum * int64(v.t.kinds.cfg[k].Weight)
 		}
 	}
 	return -1
+}
+
+// crowds reports whether a kind has its share of the class's places, or more, while another that has something to show has less.
+func (v *View) crowds(c Class, kind int) bool {
+	if v.share(c, kind) > v.kout[c][kind] {
+		return false
+	}
+	for k, n := range v.npend[c] {
+		if n > 0 && k != kind && v.kout[c][k] < v.share(c, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// share is what a kind may have of the class's places while others want theirs, by weight, at least one.
+func (v *View) share(c Class, kind int) int {
+	all := 0
+	for k, yes := range v.kinds {
+		if yes {
+			all += v.t.kinds.cfg[k].Weight
+		}
+	}
+	return max(1, v.limitOf(c)*v.t.kinds.cfg[kind].Weight/max(all, 1))
 }
 
 // show writes slot i into the answer, as a push if the rules of artifact §6.4 and the inline credit allow it, and returns the
@@ -165,8 +190,9 @@ func (v *View) show(now time.Duration, i, inline int, a *answer) (body int) {
 	v.clearGone(i)
 	v.clearTail(i)
 	v.freePlace(i)
-	v.out[uint32(i)] = outRec{r.commit, now, x.Class}
+	v.out[uint32(i)] = outRec{r.commit, now, x.Class, x.kind}
 	v.nout[x.Class]++
+	v.kout[x.Class][x.kind]++
 	v.nwait++
 	v.shown.set(i)
 	v.touch(i)

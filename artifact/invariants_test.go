@@ -127,8 +127,17 @@ func (v *View) recount() error {
 		return fmt.Errorf("view: %d/%d gone, %d/%d tail", gone, v.ngone, tail, v.ntail)
 	}
 	var nout [classes]int
+	var kout [classes]int
 	for _, o := range v.out {
 		nout[o.class]++
+	}
+	for c := range kout {
+		for _, n := range v.kout[c] {
+			kout[c] += n
+		}
+	}
+	if kout != nout {
+		return fmt.Errorf("view: out %v, by kinds %v", nout, kout)
 	}
 	if nout != v.nout || len(v.out) != v.nwait {
 		return fmt.Errorf("view: out %v, counted %v", nout, v.nout)

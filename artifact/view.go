@@ -28,6 +28,7 @@ type outRec struct {
 	commit uint64
 	at     time.Duration
 	class  Class
+	kind   int
 }
 
 // View is what one consumer has been shown of a Table: state 3 bits a slot, three more bitmaps, pending bitmaps per class and
@@ -57,7 +58,8 @@ type View struct {
 	last    []uint32 // answer that last touched a block
 	out     map[uint32]outRec
 	nout    [classes]int
-	nwait   int // out places in use
+	kout    [classes][]int // of them per kind
+	nwait   int            // out places in use
 	lagging bool
 	dry     time.Duration // without a requestNext since, 0: has one
 	have    *simplelru.LRU[ID, struct{}]
@@ -94,6 +96,7 @@ func (t *Table) newView(now time.Duration, c viewConfig) (v *View, resumed bool)
 		v.npend[c] = make([]int, len(v.kinds))
 		v.cursor[c] = make([]int, len(v.kinds))
 		v.deficit[c] = make([]int64, len(v.kinds))
+		v.kout[c] = make([]int, len(v.kinds))
 	}
 	t.views = append(t.views, v)
 	t.gen++
@@ -228,6 +231,7 @@ func (v *View) freePlace(i int) {
 	if o, ok := v.out[uint32(i)]; ok {
 		delete(v.out, uint32(i))
 		v.nout[o.class]--
+		v.kout[o.class][o.kind]--
 		v.nwait--
 	}
 }

@@ -133,6 +133,7 @@ func TestWithdrawDoesNotWaitForTheNewContent(t *testing.T) {
 	b.publish(Idle)
 	for i := range b.v.limitOf(Idle) { // the window of the new content's class is full
 		b.v.out[uint32(40+i)] = outRec{class: Idle}
+		b.v.kout[Idle][0]++
 		b.v.nout[Idle]++
 		b.v.nwait++
 	}
@@ -275,4 +276,38 @@ func TestKindsNotAskedForAreNeverOffered(t *testing.T) {
 		}
 	}
 	require.NoError(t, v.recount())
+}
+
+// A kind of large bodies is slower to be fetched, so its offers stay longer: it must not fill the window with them while another kind
+// waits, or that one is left with whatever is disposed of in between. Alone a kind may have all of the class's places.
+func TestKindsShareTheWindow(t *testing.T) {
+	b := newBench(t, 1024, KindConfig{ID: 1, MaxSize: 1 << 20}, KindConfig{ID: 2, MaxSize: 1 << 20})
+	const large, small = 500_000, 40_000
+	publish := func(kind, n, size int) {
+		for range n {
+			_, err := b.tab.Publish(b.now, b.art(kind, Bulk, size))
+			require.NoError(t, err)
+		}
+	}
+	publish(0, 100, large)
+	require.Len(t, b.next(), 32, "alone")
+	publish(1, 700, small)
+	took := [3]int{}
+	for range 50 { // the consumer fetches as many bytes of each kind, if it has been shown enough
+		left := [3]int{0, large, large}
+		for i := range uint32(1024) {
+			o, ok := b.v.out[i]
+			if !ok {
+				continue
+			}
+			a := b.tab.regs[i].art
+			if n := int(a.Size); n <= left[a.Kind] {
+				left[a.Kind] -= n
+				took[a.Kind] += n
+				require.NoError(t, b.dispose(i, o.commit, Delivered))
+			}
+		}
+		b.next()
+	}
+	require.InDelta(t, 0.5, float64(took[2])/float64(took[1]+took[2]), 0.05, took)
 }
