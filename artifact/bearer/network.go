@@ -107,7 +107,8 @@ type Network struct {
 	budgets map[artifact.PeerID]*budget
 	door    []*visitor // have not negotiated, oldest first
 	muxes   map[*mux.Mux]struct{}
-	past    [2]uint64 // bytes in and out of those that have ended
+	past    [2]uint64    // bytes in and out of those that have ended
+	streams streamTotals // and what their streams carried
 }
 
 // New starts a network for a node. Close ends it, before the node's own Close.
@@ -122,7 +123,7 @@ func New(node *artifact.Node, cfg Config) (*Network, error) {
 	}
 	n := &Network{
 		node: node, cfg: cfg.withDefaults(), limits: node.Config(), changed: make(chan struct{}),
-		muxes: map[*mux.Mux]struct{}{}, mains: map[artifact.PeerID]*mainBearer{}, bulks: map[bulkKey]*bulkBearer{}, budgets: map[artifact.PeerID]*budget{},
+		muxes: map[*mux.Mux]struct{}{}, streams: streamTotals{}, mains: map[artifact.PeerID]*mainBearer{}, bulks: map[bulkKey]*bulkBearer{}, budgets: map[artifact.PeerID]*budget{},
 	}
 	n.own = artifact.VersionData{Network: cfg.Network, NodeID: n.limits.NodeID}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -218,6 +219,7 @@ func (n *Network) ended(m *mux.Mux) {
 	defer n.mu.Unlock()
 	delete(n.muxes, m)
 	n.past[0], n.past[1] = n.past[0]+in, n.past[1]+out
+	n.streams.add(m.Counters())
 }
 
 // enter adds a task unless the network is closing; the caller calls tasks.Done.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/hearthnet/hearth/artifact"
 	"github.com/hearthnet/hearth/connmgr/memnet"
+	"github.com/hearthnet/hearth/mux"
+	"github.com/hearthnet/hearth/protocols/keepalive"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -495,6 +498,39 @@ func TestRestartWithTheSameSeed(t *testing.T) {
 		require.Empty(t, b.blames())
 		for _, id := range ids {
 			require.NotNil(t, b.k.has(id))
+		}
+		a.close(t)
+		b.close(t)
+	})
+}
+
+// TestStreamsAreCountedByMiniProtocol: what one end sent the other has received, and bearers that have ended count.
+func TestStreamsAreCountedByMiniProtocol(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, time.Millisecond)
+		a, b := w.node(1, artifact.Config{}, Config{}), w.node(2, artifact.Config{}, Config{}, 1)
+		for round := range uint64(2) {
+			time.Sleep(5 * time.Second)
+			for i := range uint64(3) {
+				a.publish(t, body(10*round+i, 200_000), artifact.Normal)
+			}
+			time.Sleep(5 * time.Second)
+			out, in := a.net.Streams(), b.net.Streams()
+			require.Len(t, in, len(out))
+			bytes := map[uint16]uint64{}
+			for i, s := range out {
+				r := in[slices.IndexFunc(in, func(x mux.StreamCounters) bool { return x.Number == s.Number && x.Role != s.Role })]
+				require.Equal(t, []uint64{s.BytesIn, s.BytesOut, s.SDUsIn, s.SDUsOut}, []uint64{r.BytesOut, r.BytesIn, r.SDUsOut, r.SDUsIn}, s.Number)
+				bytes[s.Number] += s.BytesOut
+				if i > 0 {
+					require.True(t, out[i-1].Number < s.Number || out[i-1].Role < s.Role)
+				}
+			}
+			require.GreaterOrEqual(t, bytes[artifact.NumBulk], (round+1)*600_000)
+			for _, number := range []uint16{artifact.NumOffer, artifact.NumControl, artifact.NumJoin, keepalive.Number} {
+				require.Positive(t, bytes[number], number)
+			}
+			a.Detach(b.id)
 		}
 		a.close(t)
 		b.close(t)
