@@ -36,7 +36,7 @@ func (n *network) Snapshot() page.Snapshot {
 			continue
 		}
 		k := at.Metrics()
-		k.Artifacts = at.pools.Metrics()
+		k.Artifacts, k.Traffic = at.pools.Metrics(), append(k.Traffic, at.pools.Traffic()...)
 		v.Up, v.Metrics, v.Blocks = true, &k, k.Host.Blocks
 		v.Txs, v.Artifacts = k.Host.Transactions+s.txs-s.openTxs, k.Artifacts.Held+s.artifacts-s.openArtifacts
 		v.Cold, v.Warm = k.Governor.KnownPeers-k.Governor.EstablishedPeers, k.Governor.EstablishedPeers-k.Governor.ActivePeers

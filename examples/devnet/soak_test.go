@@ -30,9 +30,12 @@ func TestSoak(t *testing.T) {
 	require.NoError(t, err)
 	t.Logf("seed %d", n.c.seed)
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- n.run(ctx, nil, newReport(io.Discard, n.c)) }()
+	done, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		done <- n.run(ctx, nil, newReport(io.Discard, n.c))
+	}()
+	defer func() { cancel(); <-ended }()
 
 	said := map[string]int{}
 	last := uint64(0)

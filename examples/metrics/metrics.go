@@ -24,7 +24,7 @@ type Node struct {
 	Governor    *governor.Counters
 	Connections *connmgr.ManagerCounters // node to node
 	Local       *connmgr.ManagerCounters // node to client
-	Traffic     []Traffic                // of the connections counted above
+	Traffic     []Traffic                // those of one name are added up
 	Artifacts   *Artifacts
 	Host        *Host
 }
@@ -128,7 +128,7 @@ func (n Node) connections() (out []Sample) {
 }
 
 func (n Node) traffic() (out []Sample) {
-	for _, t := range n.Traffic {
+	for _, t := range Sum(n.Traffic) {
 		for _, d := range []struct {
 			name  string
 			bytes uint64

@@ -38,7 +38,7 @@ func full(name string) Node {
 	k := connmgr.ManagerCounters{Counters: connmgr.Counters{Inbound: 4, Outbound: 5, Duplex: 6, FullDuplex: 2, Unidirectional: 1},
 		Remote: connmgr.RemoteCounters{Idle: 1, Cold: 2, Warm: 3, Hot: 4}, Accept: connmgr.LimiterCounters{Accepted: 11, Refused: 1}}
 	return Node{Name: name, Governor: &g, Connections: &k, Local: &k, Host: &Host{Blocks: 1, Slot: 2, Transactions: 3, MempoolBytes: 4},
-		Traffic: []Traffic{{"block-fetch", 10, 20}, {"chain-sync", 30, 40}},
+		Traffic: []Traffic{{"block-fetch", 10, 20}, {"chain-sync", 30, 35}, {"artifact-bulk", 1, 2}, {"chain-sync", 0, 5}},
 		Artifacts: &Artifacts{Peers: 2, Held: 5, Counters: artifact.Counters{BodyBytes: 70, Verdicts: [...]uint64{artifact.Invalid: 3},
 			Delivered: [...]uint64{artifact.Idle: 6}, DeliveryTime: [...]time.Duration{artifact.Idle: 1500 * time.Millisecond}},
 			Queues: artifact.Queues{artifact.Bulk: {Wanted: 8}}}}
@@ -170,4 +170,9 @@ func TestTallyKeepsWhatEndedConnectionsCarried(t *testing.T) {
 	require.Equal(t, []Traffic{{"99", 0, 10}, {"chain-sync", 52, 8}}, tally.Look([]connmgr.Info{info(1, 20, 4)}))
 	require.Equal(t, []Traffic{{"99", 0, 10}, {"chain-sync", 52, 8}}, tally.Look([]connmgr.Info{{Record: 1}}))
 	require.Equal(t, []Traffic{{"99", 0, 10}, {"chain-sync", 52, 8}}, tally.Look(nil))
+}
+
+func TestStreamsAreCalledByName(t *testing.T) {
+	require.Equal(t, []Traffic{{"artifact-offer", 4, 0}, {"keep-alive", 3, 5}}, Streams([]mux.StreamCounters{
+		{Number: 8, BytesIn: 1, BytesOut: 2}, {Number: 8, Role: 1, BytesIn: 2, BytesOut: 3}, {Number: artifact.NumOffer, BytesIn: 4}}))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hearthnet/hearth/artifact"
 	"github.com/hearthnet/hearth/connmgr"
 	"github.com/hearthnet/hearth/mux"
 	"github.com/hearthnet/hearth/protocols/blockfetch"
@@ -27,6 +28,8 @@ var protocolNames = map[uint16]string{
 	chainsync.LocalNumber: "local-chain-sync", localtxsubmission.Number: "local-tx-submission",
 	localstatequery.Number: "local-state-query", localtxmonitor.Number: "local-tx-monitor",
 	objectdiffusion.CertificateNumber: "certificate-diffusion", objectdiffusion.VoteNumber: "vote-diffusion",
+	artifact.NumOffer: "artifact-offer", artifact.NumControl: "artifact-control", artifact.NumUrgent: "artifact-urgent",
+	artifact.NumBulk: "artifact-bulk", artifact.NumJoin: "artifact-join",
 }
 
 // ProtocolName is the name of a mini-protocol; those of the host itself are called by their number.
@@ -78,10 +81,35 @@ func (t *Tally) Look(conns []connmgr.Info) []Traffic {
 	for _, streams := range open {
 		add(sum, streams)
 	}
+	return byName(sum)
+}
+
+// Streams is the traffic of these streams.
+func Streams(streams []mux.StreamCounters) []Traffic {
+	sum := map[uint16][2]uint64{}
+	add(sum, streams)
+	return byName(sum)
+}
+
+func byName(sum map[uint16][2]uint64) []Traffic {
 	out := make([]Traffic, 0, len(sum))
 	for number, bytes := range sum {
 		out = append(out, Traffic{ProtocolName(number), bytes[0], bytes[1]})
 	}
+	slices.SortFunc(out, func(a, b Traffic) int { return strings.Compare(a.Protocol, b.Protocol) })
+	return out
+}
+
+// Sum adds up lists of traffic, sorted by name: keep-alive runs beside other mini-protocols in more than one place.
+func Sum(lists ...[]Traffic) []Traffic {
+	sum := map[string]Traffic{}
+	for _, list := range lists {
+		for _, t := range list {
+			old := sum[t.Protocol]
+			sum[t.Protocol] = Traffic{t.Protocol, old.In + t.In, old.Out + t.Out}
+		}
+	}
+	out := slices.Collect(maps.Values(sum))
 	slices.SortFunc(out, func(a, b Traffic) int { return strings.Compare(a.Protocol, b.Protocol) })
 	return out
 }

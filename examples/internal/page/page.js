@@ -24,6 +24,7 @@ function choose(id) {
   chosen = id;
   peer = state.nodes[id].peer ? state.nodes[id].addr : null; // of a peer the only node says what it thinks
   show(); explain();
+  if (matchMedia("(max-width: 50rem)").matches) $("panel").scrollIntoView({behavior: "smooth", block: "nearest"}); // it is below
 }
 
 async function explain() {
@@ -121,14 +122,14 @@ function queues(s) {
   const [head, body] = $("queues").querySelectorAll("thead, tbody");
   if (!head.firstChild) {
     const row = el(head, "tr", {});
-    ["class", ...places, "p50", "p95"].forEach((name, i) => el(row, "th", {scope: "col", class: i ? "num" : ""}, name));
+    ["class", ...places, "p50, ms", "p95, ms"].forEach((name, i) => el(row, "th", {scope: "col", class: i ? "num" : ""}, name));
   }
   body.replaceChildren();
   for (const q of s.queues) {
     const row = el(body, "tr", {}), spread = s.spread.find(x => x.class === q.class);
     el(row, "td", {}, q.class);
     for (const p of places) el(row, "td", {class: "num"}, q[p]);
-    for (const p of ["p50_ms", "p95_ms"]) el(row, "td", {class: "num"}, spread?.count ? short(spread[p]) + " ms" : "–");
+    for (const p of ["p50_ms", "p95_ms"]) el(row, "td", {class: "num"}, spread?.count ? short(spread[p]) : "–");
   }
 }
 

@@ -104,8 +104,8 @@ func (n *Snapshot) sum() {
 	if n.Spread == nil {
 		n.Spread = []Spread{}
 	}
-	n.Traffic, n.Queues = []metrics.Traffic{}, []Queue{}
-	of := map[string]int{}
+	n.Queues = []Queue{}
+	var all [][]metrics.Traffic
 	for i := range n.Nodes {
 		node := &n.Nodes[i]
 		if node.Metrics == nil {
@@ -115,16 +115,7 @@ func (n *Snapshot) sum() {
 		for _, v := range node.Metrics.Samples() {
 			node.Counters[v.Key()] = v.Value
 		}
-		for _, t := range node.Metrics.Traffic {
-			at, ok := of[t.Protocol]
-			if !ok {
-				at = len(n.Traffic)
-				of[t.Protocol] = at
-				n.Traffic = append(n.Traffic, metrics.Traffic{Protocol: t.Protocol})
-			}
-			n.Traffic[at].In += t.In
-			n.Traffic[at].Out += t.Out
-		}
+		all = append(all, node.Metrics.Traffic)
 		if a := node.Metrics.Artifacts; a != nil {
 			for class, q := range a.Queues {
 				if class == len(n.Queues) {
@@ -133,6 +124,9 @@ func (n *Snapshot) sum() {
 				n.Queues[class].add(q)
 			}
 		}
+	}
+	if n.Traffic = metrics.Sum(all...); n.Traffic == nil {
+		n.Traffic = []metrics.Traffic{}
 	}
 }
 

@@ -91,7 +91,7 @@ func Open(cfg Config) (_ *Pools, err error) {
 	p.net, err = bearer.New(p.node, bearer.Config{Network: cfg.Network, Listener: cfg.Listener, Peers: cfg.Peers, Dial: cfg.Dial,
 		RedialMin: 100 * time.Millisecond, RedialMax: 2 * time.Second,
 		Notify: func(e bearer.Event) {
-			if e.Err != nil && e.Kind != bearer.Duplicate {
+			if e.Err != nil && e.Kind != bearer.Duplicate && e.Kind != bearer.DialFailed { // it is tried again and again
 				cfg.Tell("artifacts: "+e.Kind.String(), e.Peer, e.Err)
 			}
 		}})
@@ -170,6 +170,9 @@ func (p *Pools) Len() int {
 
 // Peers are those that have a main bearer.
 func (p *Pools) Peers() []artifact.PeerID { return p.net.Peers() }
+
+// Traffic is what all bearers have carried since the start.
+func (p *Pools) Traffic() []metrics.Traffic { return metrics.Streams(p.net.Streams()) }
 
 // Metrics are the gossip's counters.
 func (p *Pools) Metrics() *metrics.Artifacts {
