@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -19,6 +21,7 @@ type phases struct {
 
 // row is how long one kind of thing took to the relays of one region, in milliseconds, nearest rank.
 type row struct {
+	From   string  `json:"from,omitempty"` // region where it entered; empty: any
 	Region string  `json:"region"`
 	Kind   string  `json:"kind"`
 	Count  int     `json:"deliveries"`
@@ -56,14 +59,21 @@ type summary struct {
 	Artifacts    int        `json:"artifacts"`
 	Complete     int        `json:"complete"` // relays that have everything
 	Diffusion    []row      `json:"diffusion"`
+	Paths        []row      `json:"paths"` // the same by where things entered
 	CutSeconds   float64    `json:"cut_s"`
 	Healed       []row      `json:"healed"` // what the cut held up: time since it was mended, or since birth if that was later
 	Cables       []cableRow `json:"cables"`
 }
 
+// verdict is what deliveries amount to.
+type verdict struct {
+	diffusion, paths []row // in a whole network, by region and by pair of regions
+	healed           []row // what the cut held up
+}
+
 // judge sorts deliveries into those of a whole network and those that the cut held up, which are all that had to cross it from its
 // beginning on until the last thing that it held up had arrived. What is impossible is an error.
-func judge(p plan, all []delivery, ph phases, isolated int) (diffusion, healed []row, err error) {
+func judge(p plan, all []delivery, ph phases, isolated int) (v verdict, err error) {
 	region := func(i int) int {
 		if i == producerSite {
 			return p.producer.region
@@ -75,26 +85,22 @@ func judge(p plan, all []delivery, ph phases, isolated int) (diffusion, healed [
 	for _, d := range all {
 		// An artifact's birth is when its gossip process's word of it has come, which may be late on a busy machine.
 		if least := p.oneWay(region(d.from), region(d.to)); d.kind != artifact && d.seen.Sub(d.born) < least {
-			return nil, nil, fmt.Errorf("a %v took %v to %s, and the cables alone take %v", d.kind, d.seen.Sub(d.born), p.relays[d.to].name, least)
+			return v, fmt.Errorf("a %v took %v to %s, and the cables alone take %v", d.kind, d.seen.Sub(d.born), p.relays[d.to].name, least)
 		}
 		if ph.cut.IsZero() || !crosses(d) || d.born.After(ph.mended) || d.seen.Before(ph.cut) {
 			continue
 		}
 		// Whatever came just after the cut had left its last router before.
 		if d.born.After(ph.cut) && d.seen.Before(ph.mended) {
-			return nil, nil, fmt.Errorf("a %v crossed the cut to %s", d.kind, p.relays[d.to].name)
+			return v, fmt.Errorf("a %v crossed the cut to %s", d.kind, p.relays[d.to].name)
 		}
 		if d.seen.After(over) {
 			over = d.seen
 		}
 	}
-	type key struct {
-		region int
-		kind   kind
-	}
-	usual, late := map[key][]time.Duration{}, map[key][]time.Duration{}
+	diffusion, paths, healed := sample{}, sample{}, sample{}
 	for _, d := range all {
-		k := key{region(d.to), d.kind}
+		from, to := regionNames[region(d.from)], regionNames[region(d.to)]
 		switch {
 		case d.born.Before(ph.whole):
 		case !ph.cut.IsZero() && crosses(d) && !d.seen.Before(ph.cut) && d.born.Before(over):
@@ -103,29 +109,41 @@ func judge(p plan, all []delivery, ph phases, isolated int) (diffusion, healed [
 				if d.born.After(since) {
 					since = d.born
 				}
-				late[k] = append(late[k], d.seen.Sub(since))
+				healed.add("", to, d.kind, d.seen.Sub(since))
 			}
 		default:
-			usual[k] = append(usual[k], d.seen.Sub(d.born))
+			diffusion.add("", to, d.kind, d.seen.Sub(d.born))
+			paths.add(from, to, d.kind, d.seen.Sub(d.born))
 		}
 	}
-	rows := func(m map[key][]time.Duration) (out []row) {
-		for r, name := range regionNames {
-			for k := range kinds {
-				if v := m[key{r, k}]; len(v) > 0 {
-					out = append(out, newRow(name, k, v))
-				}
-			}
-		}
-		return out
-	}
-	return rows(usual), rows(late), nil
+	return verdict{diffusion.rows(), paths.rows(), healed.rows()}, nil
 }
 
-func newRow(region string, k kind, v []time.Duration) row {
-	slices.Sort(v)
-	at := func(q float64) float64 { return ms(v[max(0, int(math.Ceil(q*float64(len(v))))-1)]) }
-	return row{region, k.String(), len(v), at(0), at(0.5), at(0.95), at(0.99), at(1)}
+// sample is times by what a row is of.
+type sample map[rowOf][]time.Duration
+
+type rowOf struct {
+	from, to string
+	kind     kind
+}
+
+func (s sample) add(from, to string, k kind, d time.Duration) {
+	key := rowOf{from, to, k}
+	s[key] = append(s[key], d)
+}
+
+// rows are in the order of regions, then of kinds.
+func (s sample) rows() (rows []row) {
+	keys := slices.SortedFunc(maps.Keys(s), func(a, b rowOf) int {
+		return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.kind, b.kind), cmp.Compare(a.from, b.from))
+	})
+	for _, k := range keys {
+		v := s[k]
+		slices.Sort(v)
+		at := func(q float64) float64 { return ms(v[max(0, int(math.Ceil(q*float64(len(v))))-1)]) }
+		rows = append(rows, row{k.from, k.to, k.kind.String(), len(v), at(0), at(0.5), at(0.95), at(0.99), at(1)})
+	}
+	return rows
 }
 
 func ms(d time.Duration) float64 { return math.Round(d.Seconds()*1e4) / 10 }
@@ -134,15 +152,17 @@ func ms(d time.Duration) float64 { return math.Round(d.Seconds()*1e4) / 10 }
 func (s summary) write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	table := func(title string, rows []row) {
-		fmt.Fprintf(w, "%s\nregion\tkind\tdeliveries\tmin\tp50\tp95\tp99\tmax\t\n", title)
+		fmt.Fprintf(w, "%s\nregion\tkind\tfrom\tdeliveries\tmin\tp50\tp95\tp99\tmax\t\n", title)
 		for _, r := range rows {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t\n", r.Region, r.Kind, r.Count, r.Min, r.P50, r.P95, r.P99, r.Max)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t\n", r.Region, r.Kind, cmp.Or(r.From, "any"),
+				r.Count, r.Min, r.P50, r.P95, r.P99, r.Max)
 		}
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "%d relays, links by %s, TCP with %s, %.0f s: %d blocks, %d transactions, %d artifacts; %d relays have everything\n\n",
 		s.Relays, s.Links, s.Control, s.Seconds, s.Blocks, s.Transactions, s.Artifacts, s.Complete)
 	table("Time to the relays of a region while all cables are whole, in ms", s.Diffusion)
+	table("The same by the region where it entered", s.Paths)
 	if s.CutSeconds > 0 {
 		table(fmt.Sprintf("What the cut of %.0f s held up: time since it was mended, in ms", s.CutSeconds), s.Healed)
 	}

@@ -9,12 +9,15 @@ import (
 )
 
 func TestRowIsByNearestRank(t *testing.T) {
-	var v []time.Duration
+	s := sample{}
 	for i := 200; i > 0; i-- {
-		v = append(v, time.Duration(i)*time.Millisecond)
+		s.add("a", "b", block, time.Duration(i)*time.Millisecond)
 	}
-	require.Equal(t, row{"b", "block", 200, 1, 100, 190, 198, 200}, newRow("b", block, v))
-	require.Equal(t, row{"b", "artifact", 1, 7.5, 7.5, 7.5, 7.5, 7.5}, newRow("b", artifact, []time.Duration{7500 * time.Microsecond}))
+	s.add("", "a", artifact, 7500*time.Microsecond)
+	require.Equal(t, []row{
+		{"", "a", "artifact", 1, 7.5, 7.5, 7.5, 7.5, 7.5},
+		{"a", "b", "block", 200, 1, 100, 190, 198, 200},
+	}, s.rows())
 }
 
 func TestTrackerKnowsWhoLacksWhat(t *testing.T) {
@@ -71,28 +74,33 @@ func TestJudge(t *testing.T) {
 		d(transaction, 7, 3, 15, 20.5),       // 0.5 s
 		d(block, producerSite, 6, 9.9, 10.1), // on its way, and had passed
 	}
-	diffusion, healed, err := judge(p, append(usual, held...), ph, 2)
+	v, err := judge(p, append(usual, held...), ph, 2)
 	require.NoError(t, err)
 	require.Equal(t, []row{
-		{"a", "block", 3, 10, 20, 30, 30, 30}, {"a", "artifact", 1, 1, 1, 1, 1, 1},
-		{"c", "transaction", 2, 10, 10, 500, 500, 500}, {"c", "artifact", 1, 1000, 1000, 1000, 1000, 1000},
-	}, diffusion)
+		{"", "a", "block", 3, 10, 20, 30, 30, 30}, {"", "a", "artifact", 1, 1, 1, 1, 1, 1},
+		{"", "c", "transaction", 2, 10, 10, 500, 500, 500}, {"", "c", "artifact", 1, 1000, 1000, 1000, 1000, 1000},
+	}, v.diffusion)
 	require.Equal(t, []row{
-		{"b", "transaction", 1, 500, 500, 500, 500, 500}, {"c", "block", 3, 1000, 2500, 4000, 4000, 4000},
-	}, healed)
+		{"a", "a", "block", 3, 10, 20, 30, 30, 30}, {"a", "a", "artifact", 1, 1, 1, 1, 1, 1},
+		{"a", "c", "transaction", 1, 500, 500, 500, 500, 500}, {"c", "c", "transaction", 1, 10, 10, 10, 10, 10},
+		{"a", "c", "artifact", 1, 1000, 1000, 1000, 1000, 1000},
+	}, v.paths)
+	require.Equal(t, []row{
+		{"", "b", "transaction", 1, 500, 500, 500, 500, 500}, {"", "c", "block", 3, 1000, 2500, 4000, 4000, 4000},
+	}, v.healed)
 
-	diffusion, healed, err = judge(p, usual, phases{whole: at(1)}, 2)
+	v, err = judge(p, usual, phases{whole: at(1)}, 2)
 	require.NoError(t, err)
-	require.NotEmpty(t, diffusion)
-	require.Empty(t, healed)
+	require.NotEmpty(t, v.diffusion)
+	require.Empty(t, v.healed)
 	var out strings.Builder
-	require.NoError(t, summary{Diffusion: diffusion, CutSeconds: 10, Cables: []cableRow{{From: "a", To: "b", Packets: 100, Lost: 1, Loss: 0.02}}}.write(&out))
+	require.NoError(t, summary{Diffusion: v.diffusion, CutSeconds: 10, Cables: []cableRow{{From: "a", To: "b", Packets: 100, Lost: 1, Loss: 0.02}}}.write(&out))
 	for _, want := range []string{"p99", "1.00 %", "2.00 %", "1000.0"} {
 		require.Contains(t, out.String(), want)
 	}
 
-	_, _, err = judge(p, []delivery{d(block, producerSite, 7, 2, 2.1)}, ph, 2)
+	_, err = judge(p, []delivery{d(block, producerSite, 7, 2, 2.1)}, ph, 2)
 	require.ErrorContains(t, err, "100ms to c2, and the cables alone take 127.5ms")
-	_, _, err = judge(p, []delivery{d(transaction, 0, 7, 12, 13)}, ph, 2)
+	_, err = judge(p, []delivery{d(transaction, 0, 7, 12, 13)}, ph, 2)
 	require.ErrorContains(t, err, "crossed the cut to c2")
 }

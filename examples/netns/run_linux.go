@@ -486,13 +486,13 @@ func (s *simulation) report(failed error, stdout io.Writer) error {
 			sum.Complete++
 		}
 	}
-	var err error
 	if s.phases.mended.IsZero() { // cut short
 		s.phases.cut = time.Time{}
 	} else {
 		sum.CutSeconds = s.o.cut.Seconds()
 	}
-	sum.Diffusion, sum.Healed, err = judge(s.plan, all, s.phases, len(regionNames)-1)
+	v, err := judge(s.plan, all, s.phases, len(regionNames)-1)
+	sum.Diffusion, sum.Paths, sum.Healed = v.diffusion, v.paths, v.healed
 	errs = append(errs, err)
 	if err := errors.Join(append(errs, failed)...); err != nil {
 		sum.Error = err.Error()
