@@ -128,10 +128,10 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// bind returns the address to dial remote from.
+// bind returns the address to dial remote from. One that is only for this host leads nowhere else.
 func (c Config) bind(remote netip.AddrPort) netip.AddrPort {
 	i := slices.IndexFunc(c.Local, func(a netip.AddrPort) bool { return a.Addr().Unmap().Is4() == remote.Addr().Unmap().Is4() })
-	if i < 0 {
+	if i < 0 || c.Local[i].Addr().IsLoopback() && !remote.Addr().Unmap().IsLoopback() {
 		return netip.AddrPort{}
 	}
 	return c.Local[i]

@@ -103,19 +103,6 @@ func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	})
 }
 
-// TestListenTCPRefusesATakenPort: two listeners that share their port would both get connections.
-func TestListenTCPRefusesATakenPort(t *testing.T) {
-	first, err := ListenTCP(bg, netip.MustParseAddrPort("127.0.0.1:0"))
-	require.NoError(t, err)
-	at := first.Addr().(*net.TCPAddr).AddrPort()
-	_, err = ListenTCP(bg, at)
-	require.ErrorContains(t, err, "in use")
-	require.NoError(t, first.Close())
-	again, err := ListenTCP(bg, at)
-	require.NoError(t, err)
-	require.NoError(t, again.Close())
-}
-
 // TestFailedListenerIsReported: one that nobody closed and that cannot go on calls for the end of the node; one that the manager
 // closed does not.
 func TestFailedListenerIsReported(t *testing.T) {

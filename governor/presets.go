@@ -31,10 +31,11 @@ func Wallet() Config {
 }
 
 // PrivateNetwork uses local roots and nothing else: no ledger peers (useLedgerAfterSlot −1 in the topology), no peer sharing, no
-// churn. The targets only bound how many local roots there may be; valencies do the rest.
+// churn. The target of known peers bounds how many local roots there may be; valencies do the rest. The others are zero, so that
+// a peer that is no local root any more is let go.
 func PrivateNetwork() Config {
 	return Config{
-		Targets: Targets{Known: 150, Established: 30, Active: 20},
+		Targets: Targets{Known: 150},
 		NoChurn: true,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,27 +27,34 @@ import (
 
 const testMagic = 42
 
-// startNode runs a relay in this process for the test's time.
-func startNode(t *testing.T, o nodeOptions) *host {
+// running is a relay in this process.
+type running struct {
+	*host
+	end func()
+}
+
+// startNode runs a relay until it is ended, or the test is over.
+func startNode(t *testing.T, o nodeOptions) running {
 	t.Helper()
-	n, err := newNode(t, o)
+	h, err := newNode(t, o)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- n.run(ctx) }()
-	t.Cleanup(func() {
+	go func() { ended <- h.run(ctx) }()
+	end := sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-ended)
-		require.NoError(t, n.close())
+		require.NoError(t, h.close())
 	})
-	return n
+	t.Cleanup(end)
+	return running{h, end}
 }
 
 // newNode makes a relay with what a test leaves to it.
 func newNode(t testing.TB, o nodeOptions) (*host, error) {
 	o.mempoolBytes = cmp.Or(o.mempoolBytes, 1<<20)
 	o.preset = cmp.Or(o.preset, "relay")
-	o.magic, o.listen = testMagic, "127.0.0.1:0"
+	o.magic, o.listen = testMagic, cmp.Or(o.listen, "127.0.0.1:0")
 	return newHost(t.Context(), o, slog.New(slog.DiscardHandler), nil, io.Discard)
 }
 

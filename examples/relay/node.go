@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -108,6 +110,7 @@ func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr i
 	}
 	if o.http != "" {
 		if h.web, err = net.Listen("tcp", o.http); err != nil {
+			err = fmt.Errorf("-http: %w", err)
 			return nil, err
 		}
 		if h.o.token == "" {
@@ -123,6 +126,8 @@ func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr i
 		at := ln.Addr().(*net.TCPAddr).AddrPort()
 		families[at.Addr().Is4()] = true
 		h.peers.read.Listen = append(h.peers.read.Listen, at)
+		log.Info("listening", "addr", at)
+		h.events.add(event{Event: "listening", Addr: at.String()})
 	}
 	for _, addr := range o.peers {
 		a, err := accessPoint(addr)
@@ -131,14 +136,16 @@ func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr i
 		}
 		h.peers.static = append(h.peers.static, a)
 	}
-	if cfg.Topology, err = h.peers.load(log.Warn); err != nil {
+	if cfg.Topology, err = h.peers.load(log); err != nil {
 		return nil, err
 	}
 	cfg.Roots = topology.ProviderConfig{
 		Resolver: dns.New(dns.Config{}), NoIPv4: len(families) > 0 && !families[true], NoIPv6: len(families) > 0 && !families[false],
 		Dir: h.peers.dir(), Report: func(err error) { log.Warn("roots", "err", err) },
 	}
-	cfg.Governor.StorePath = o.store
+	if cfg.Governor.StorePath, err = storePath(o.store); err != nil {
+		return nil, err
+	}
 	if o.topology == "" {
 		cfg.Governor.Timing.InboundRetry, cfg.Timeouts.Maturity = inboundEvery, inboundMature
 	}
@@ -156,6 +163,29 @@ func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr i
 	return h, err
 }
 
+// storePath looks whether a peer store can be kept in a file, which it must not take from anything else.
+func storePath(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	if _, err := os.Stat(filepath.Dir(file)); err != nil {
+		return "", fmt.Errorf("-peers: %w", err)
+	}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file, nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("-peers: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	begins := make([]byte, len("hearth peers "))
+	if n, _ := io.ReadFull(f, begins); n > 0 && string(begins) != "hearth peers " {
+		return "", fmt.Errorf("-peers: %s exists and is no peer store", file)
+	}
+	return file, nil
+}
+
 // run works until ctx ends, or the node cannot go on.
 func (h *host) run(ctx context.Context) error {
 	hangup := make(chan os.Signal, 1)
@@ -169,12 +199,7 @@ func (h *host) run(ctx context.Context) error {
 	if h.web != nil {
 		tasks.Go(func() error { return page.New(h, h.o.token).Serve(running, h.web) })
 	}
-	tip := h.Chain().Tip()
-	for _, at := range h.Addrs() {
-		h.log.Info("listening", "addr", at, "magic", h.o.magic, "tip", tip.String())
-		h.events.add(event{Event: "listening", Addr: at.String()})
-	}
-	h.log.Info("started", "preset", h.o.preset, "magic", h.o.magic)
+	h.log.Info("started", "preset", h.o.preset, "magic", h.o.magic, "tip", h.Chain().Tip().String())
 	cli.Notify("READY=1")
 	tasks.Go(func() error {
 		for {
@@ -200,13 +225,7 @@ func (h *host) reload() {
 		h.log.Warn("there is no topology file to reload")
 		return
 	}
-	t, err := h.peers.load(h.log.Warn)
-	var invalid *topology.InvalidError
-	if errors.As(err, &invalid) {
-		for _, p := range invalid.Problems {
-			h.log.Error("topology refused", "problem", p.String())
-		}
-	}
+	t, err := h.peers.load(h.log)
 	if err != nil {
 		h.log.Error("topology not reloaded, the one before stays", "err", err)
 		h.events.add(event{Event: "topology", Error: err.Error()})
@@ -215,9 +234,9 @@ func (h *host) reload() {
 	h.Apply(t, func(c topology.Changes) {
 		changes := lines(c)
 		for _, l := range changes {
-			h.log.Info("topology changes", "what", l)
+			h.log.Info("topology", "change", l)
 		}
-		h.log.Info("topology reloaded", "file", h.peers.file, "local roots", summary(c))
+		h.log.Info("topology reloaded", "file", h.peers.file, "local", summary(c))
 		h.events.add(event{Event: "topology", Changes: changes, Detail: summary(c)})
 	})
 }

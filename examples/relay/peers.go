@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -22,7 +24,10 @@ var presets = []string{"relay", "producer", wallet, "private"}
 func configuration(preset string) governor.Config {
 	switch preset {
 	case "producer":
-		return governor.BlockProducer()
+		c := governor.BlockProducer()
+		// Local roots are kept by their valencies. There is nobody else but those that were, who are to be let go.
+		c.Targets = governor.Targets{Known: c.Targets.Known}
+		return c
 	case wallet:
 		return governor.Wallet()
 	case "private":
@@ -42,20 +47,24 @@ type peers struct {
 	closed bool                   // local roots only
 }
 
-// load reads the topology file, if there is one, and adds the peers of -peer. Whatever the file says that is not used or not as it
-// should be is told.
-func (p peers) load(warn func(msg string, args ...any)) (*topology.Topology, error) {
+// load reads the topology file, if there is one, and adds the peers of -peer. Every problem of the file goes to the log, and what of
+// it is not used.
+func (p peers) load(log *slog.Logger) (*topology.Topology, error) {
 	t := &topology.Topology{}
 	if p.file != "" {
 		r, err := topology.ReadFile(p.file, p.read)
 		if err != nil {
 			return nil, err
 		}
+		for _, w := range r.Problems {
+			level := slog.LevelWarn
+			if w.Severity == topology.Error {
+				level = slog.LevelError
+			}
+			log.Log(context.Background(), level, "topology", "problem", w.String())
+		}
 		if err := r.Err(); err != nil {
 			return nil, err
-		}
-		for _, w := range r.Problems {
-			warn("topology", "warning", w.String())
 		}
 		t = r.Topology
 	}
@@ -67,7 +76,7 @@ func (p peers) load(warn func(msg string, args ...any)) (*topology.Topology, err
 			{"public roots", len(t.PublicRoots) > 0}, {"bootstrap peers", len(t.BootstrapPeers) > 0}, {"ledger peers", t.UseLedger.Enabled()},
 		} {
 			if unused.is {
-				warn("not used by this preset, which knows local roots only", "topology", p.file, "what", unused.what)
+				log.Warn("not used by this preset, which knows local roots only", "topology", p.file, "what", unused.what)
 			}
 		}
 		t = &topology.Topology{LocalRoots: t.LocalRoots}
@@ -98,13 +107,15 @@ func accessPoint(addr string) (topology.AccessPoint, error) {
 	return topology.AccessPoint{Kind: topology.Domain, Name: strings.TrimSuffix(host, ".") + ".", Port: uint16(n)}, nil
 }
 
-// lines are the changes of a topology, one each.
-func lines(c topology.Changes) []string {
-	text := strings.TrimSuffix(c.String(), "\n")
-	if text == "" {
-		return nil
+// lines are the changes of a topology and what it keeps, one each.
+func lines(c topology.Changes) (all []string) {
+	for l := range strings.Lines(c.String()) {
+		all = append(all, strings.TrimSuffix(l, "\n"))
 	}
-	return strings.Split(text, "\n")
+	for _, a := range c.Local.Keep {
+		all = append(all, "keep local root "+a.String())
+	}
+	return all
 }
 
 // summary says in short what a change of the topology does with the local roots.

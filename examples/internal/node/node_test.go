@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -13,7 +15,11 @@ import (
 
 	"github.com/hearthnet/hearth/connmgr"
 	"github.com/hearthnet/hearth/examples/chain"
+	"github.com/hearthnet/hearth/examples/internal/follow"
 	"github.com/hearthnet/hearth/governor"
+	"github.com/hearthnet/hearth/protocols/blockfetch"
+	"github.com/hearthnet/hearth/protocols/chainsync"
+	"github.com/hearthnet/hearth/protocols/txsubmission"
 	"github.com/hearthnet/hearth/topology"
 )
 
@@ -98,4 +104,92 @@ func TestBlocksAndTransactionsTravelOverHotConnections(t *testing.T) {
 	require.Equal(t, 5, view.Len())
 	require.True(t, again.Mempool().Has(id))
 	require.NoError(t, again.Close())
+}
+
+// TestFatalFailures: the node says that it cannot go on when its listener fails and when its chain cannot be written, and blames nobody.
+func TestFatalFailures(t *testing.T) {
+	listen := func() net.Listener {
+		ln, err := connmgr.ListenTCP(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+		require.NoError(t, err)
+		return ln
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	a, err := Start(Config{Network: 42, Listeners: []net.Listener{listen()}, Topology: &topology.Topology{}, Governor: governor.PrivateNetwork()})
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "chain")
+	at := a.Addrs()[0]
+	ln := listen()
+	b, err := Start(Config{Network: 42, Listeners: []net.Listener{ln}, Governor: governor.PrivateNetwork(),
+		Chain: chain.Config{Dir: dir, SegmentBytes: 1},
+		Topology: &topology.Topology{LocalRoots: []topology.Group{{HotValency: 1, WarmValency: 1,
+			AccessPoints: []topology.AccessPoint{{Kind: topology.IP, IP: at.Addr(), Port: at.Port()}}}}}})
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(dir)) // the next segment has nowhere to go
+	for item := range chain.Generate(1, 5) {
+		_, err := a.Chain().Append(item)
+		require.NoError(t, err)
+	}
+	err = b.Wait(ctx)
+	var storage *follow.StorageError
+	require.ErrorAs(t, err, &storage)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.ErrorContains(t, err, "fatal: ")
+	require.False(t, b.Governor().Banned(at))
+	require.NoError(t, ln.Close())
+	require.ErrorContains(t, b.Wait(ctx), ln.Addr().String())
+	require.NoError(t, b.Close())
+
+	ended, stop := context.WithCancel(ctx)
+	stop()
+	require.NoError(t, a.Wait(ended), "it is well")
+	require.NoError(t, a.Close())
+}
+
+// stranger is a chain that has no point of anybody else's or, if it has, rolls back to one that nobody has.
+type stranger struct{ meets bool }
+
+func (s stranger) Cursor(chainsync.Form) chainsync.Cursor { return s }
+
+func (s stranger) Intersect(points []chain.Point) (chain.Point, chain.Tip, bool) {
+	return points[len(points)-1], chain.Tip{}, s.meets
+}
+
+func (s stranger) Next() (chainsync.Update, error) {
+	return chainsync.Update{Kind: chainsync.Backward, Point: chain.Point{Slot: 1, Hash: [32]byte{1}}}, nil
+}
+
+// TestAnotherChain: a peer whose chain is not ours to follow is left in peace: the connection stays, and nobody is blamed.
+func TestAnotherChain(t *testing.T) {
+	for _, meets := range []bool{false, true} {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		pool, err := OpenMempool(MempoolConfig{})
+		require.NoError(t, err)
+		peer, err := connmgr.Listen(ctx, "127.0.0.1:0", 42, connmgr.Serve(chainsync.Responder(stranger{meets}),
+			blockfetch.Responder(chain.NewMemory()), txsubmission.NewInbound(pool, txsubmission.Limits{}).Responder()))
+		require.NoError(t, err)
+		served := make(chan error, 1)
+		serving, stop := context.WithCancel(ctx)
+		go func() { served <- peer.Serve(serving, nil) }()
+		events := make(chan Event, 1000)
+		at := netip.MustParseAddrPort(peer.Addr().String())
+		n := start(t, t.TempDir(), netip.MustParseAddrPort("127.0.0.1:0"), events, at)
+		for e := (Event{}); e.Name != "DemoteAsynchronous"; {
+			select {
+			case e = <-events:
+			case <-ctx.Done():
+				t.Fatal("it goes on")
+			}
+			if e.Name == "DemoteAsynchronous" {
+				require.Contains(t, e.Detail, "to warm")
+			}
+		}
+		require.Equal(t, governor.Warm, n.Governor().Explain(at).Temperature)
+		require.Zero(t, n.Governor().Explain(at).Fails)
+		require.NoError(t, n.Close())
+		stop()
+		require.NoError(t, <-served)
+		require.NoError(t, peer.Close())
+	}
 }
