@@ -126,8 +126,6 @@ func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr i
 		at := ln.Addr().(*net.TCPAddr).AddrPort()
 		families[at.Addr().Is4()] = true
 		h.peers.read.Listen = append(h.peers.read.Listen, at)
-		log.Info("listening", "addr", at)
-		h.events.add(event{Event: "listening", Addr: at.String()})
 	}
 	for _, addr := range o.peers {
 		a, err := accessPoint(addr)
@@ -199,7 +197,12 @@ func (h *host) run(ctx context.Context) error {
 	if h.web != nil {
 		tasks.Go(func() error { return page.New(h, h.o.token).Serve(running, h.web) })
 	}
-	h.log.Info("started", "preset", h.o.preset, "magic", h.o.magic, "tip", h.Chain().Tip().String())
+	tip := h.Chain().Tip()
+	for _, at := range h.Addrs() {
+		h.log.Info("listening", "addr", at, "magic", h.o.magic, "tip", tip.String())
+		h.events.add(event{Event: "listening", Addr: at.String()})
+	}
+	h.log.Info("started", "preset", h.o.preset)
 	cli.Notify("READY=1")
 	tasks.Go(func() error {
 		for {
