@@ -159,6 +159,9 @@ func (m *mock) script(k knobs) {
 		t.Established = t.Active + f(4)
 		t.Known = t.Established + f(10)
 		t.Roots = f(t.Known)
+		t.ActiveBigLedger = f(t.ActiveBigLedger)
+		t.EstablishedBigLedger = t.ActiveBigLedger + f(3)
+		t.KnownBigLedger = t.EstablishedBigLedger + f(5)
 		m.at(some(), func() { m.feed(TargetsSet{t, m.core.cfg.SyncTargets}) })
 	}
 	for range r.IntN(4) {

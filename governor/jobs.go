@@ -94,7 +94,9 @@ func (c *Core) activated(e Activated) {
 	p := c.running(e.Peer, e.Job, activating)
 	if p == nil {
 		if q := c.find(e.Peer); q == nil || !q.place.active() {
-			c.tell("PromoteWarmAborted", "", e.Peer)
+			big := q != nil && q.class == classBig
+			target, actual := c.activeTarget(big)
+			c.trace(named(big, "PromoteWarmAborted", "PromoteWarmBigLedgerPeerAborted"), target, actual, -1, "", e.Peer)
 		}
 		return
 	}
@@ -207,10 +209,7 @@ func (c *Core) pauseOver(p *peer) {
 	big := p.class == classBig
 	switch p.place {
 	case activating:
-		target, actual := c.targets.Active, c.sum(ordinary).active
-		if big {
-			target, actual = c.targets.ActiveBigLedger, c.sum(bigKind).active
-		}
+		target, actual := c.activeTarget(big)
 		if p.seen >= Warm { // the connection outlived the failure: do not leave it behind
 			c.out.Effects = append(c.out.Effects, Effect{Kind: Disconnect, Peer: p.addr})
 			p.seen = Cold
@@ -314,6 +313,14 @@ func (c *Core) chill(p *peer, due time.Duration) {
 func (c *Core) close(p *peer) {
 	c.move(p, closing, 0)
 	c.order(Disconnect, p, ConnectOptions{})
+}
+
+// activeTarget is the target that counts for a peer, and how many there are.
+func (c *Core) activeTarget(big bool) (target, actual int) {
+	if big {
+		return c.targets.ActiveBigLedger, c.tot[kindBig].active
+	}
+	return c.targets.Active, c.sum(ordinary).active
 }
 
 // named is the name of a trace, which big ledger peers have their own of.

@@ -84,6 +84,7 @@ type mockPeer struct {
 
 	status  Temperature
 	conn    int // number of the connection, to tell stale alarms
+	closing int // one more than the number of the connection that is being closed
 	connect int // connects so far
 }
 
@@ -302,6 +303,7 @@ func (m *mock) carryOut(e Effect) {
 			return
 		}
 		conn := p.conn
+		p.closing = conn + 1
 		m.after(m.around(p.latency)*m.speed(0, 1)+p.lingers, func() {
 			if p.conn == conn {
 				m.report(p, Cold, -1, nil)
@@ -332,7 +334,7 @@ func (m *mock) carryOut(e Effect) {
 		s := &m.sources[e.Source]
 		m.after(m.around(s.latency), func() { m.answerRoots(s, e) })
 	case ListInbound:
-		m.after(0, func() { m.feed(InboundListed{Peers: m.inbound}) })
+		m.after(0, func() { m.result(InboundListed{Peers: m.inbound}) })
 	case VerifySnapshot:
 		m.after(0, func() { m.feed(SnapshotVerified{OK: true}) })
 	}
@@ -375,6 +377,9 @@ func (m *mock) connectPeer(e Effect) {
 	p.connect++
 	m.after(m.around(p.latency), func() {
 		switch {
+		case p.status == Cooling, p.status >= Warm && p.closing == p.conn+1:
+			m.result(Connected{Job: e.Job, Peer: e.Peer, Failure: &Failure{RetryAfter: 5 * time.Second, Text: "still closing"}})
+			return
 		case p.isDown(m.now), m.isCut():
 			m.result(Connected{Job: e.Job, Peer: e.Peer, Failure: errNet})
 			return

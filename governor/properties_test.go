@@ -29,7 +29,7 @@ type property struct {
 // newProperties are all checked on every run: those of governor §10.2 under their names, and a few more. Properties that are only seen
 // over many runs have tests of their own below.
 func newProperties() []property {
-	ps := []property{noFail(), viewSizes(), hasOutput(), noLivelock(), noBusyness(), connStatus(), staleResults(), repromoteDelay(),
+	ps := []property{noFail(), viewSizes(), hasOutput(), noLivelock(), noBusyness(), connStatus(), staleResults(), repromoteDelay(), backOff(),
 		associationMode(), sharesOnlyWhatMayBeShared()}
 	ps = append(ps, opportunities()...)
 	ps = append(ps, rootBelow(), validSubset(), notTooChatty(), resultsUsed(), noOvershoot())

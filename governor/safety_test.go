@@ -62,6 +62,7 @@ func noBusyness() property {
 	const quiet, initial = 45 * time.Second, 65 * time.Second
 	began, last, credit := -quiet, -2*quiet, time.Duration(0)
 	owed := map[netip.AddrPort]int{} // attempts that peers may be given because they failed or went by themselves
+	requested := map[string]time.Duration{}
 	var idle []time.Duration
 	return property{name: "prop_governor_nobusyness", during: func(m *mock, s step, _ *oracle) error {
 		if _, tick := s.event.(Tick); tick && len(s.effects)+len(s.trace) == 0 {
@@ -79,6 +80,18 @@ func noBusyness() property {
 			if (e.Kind == Connect || e.Kind == Activate) && owed[e.Peer] > 0 {
 				earned += quiet
 				owed[e.Peer]--
+			}
+		}
+		for _, t := range s.trace {
+			// A timer that was set before this spell.
+			if t.Name == "PublicRootsRequest" || t.Name == "BigLedgerPeersRequest" {
+				if at, before := requested[t.Name]; before && s.at-at > quiet {
+					earned += quiet
+				}
+				requested[t.Name] = s.at
+			}
+			if (t.Name == "ChurnAction" || t.Name == "ChurnTimeout") && t.Delay > quiet {
+				earned += quiet
 			}
 		}
 		if len(s.trace) == 0 && earned == 0 {
@@ -126,14 +139,16 @@ func credits(s step, late time.Duration) time.Duration {
 	n := 0
 	switch s.event.(type) {
 	case Answered:
-		n = 45 // nobody is asked often
+		n = 15
 	case RootsAnswered:
-		n = 15 + int(late.Seconds())
+		n = 30 + int(late.Seconds()) // two requests may back off side by side
 	case Begin, LocalRootsSet, LedgerSet, SettingsSet, Reported, Restored:
 		n = 80
 	}
 	for _, t := range s.trace {
 		switch t.Name {
+		case "PeerShareRequests":
+			n += 45 * len(t.Peers) // nobody is asked often
 		case "TargetsChanged":
 			n += 80 + 10*(s.targets.Known+s.targets.Established+s.targets.Active+s.targets.KnownBigLedger+
 				s.targets.EstablishedBigLedger+s.targets.ActiveBigLedger)
@@ -157,14 +172,14 @@ func connStatus() property {
 			switch p := m.peers[e.Peer]; {
 			case e.Kind == Disconnect:
 				closed[e.Peer] = true
-			case e.Kind != Connect || p == nil:
-			case p.status >= Warm && !closed[e.Peer]:
+			case e.Kind == Connect && p != nil && p.status >= Warm && !closed[e.Peer]:
 				return fmt.Errorf("%v is connected to although it is %v", e.Peer, p.status)
-			default:
-				delete(closed, e.Peer)
 			}
 		}
 		for _, p := range m.order {
+			if p.status == Cold {
+				delete(closed, p.addr)
+			}
 			q := m.core.find(p.addr)
 			want := Cold
 			if q != nil {
@@ -205,7 +220,7 @@ func staleResults() property {
 		}
 		if job != 0 && running[peer] != job {
 			for _, t := range s.trace {
-				if t.Decision == OrderFinished && t.Name != "PromoteWarmAborted" && slices.Contains(t.Peers, peer) {
+				if t.Decision == OrderFinished && !strings.HasSuffix(t.Name, "Aborted") && slices.Contains(t.Peers, peer) {
 					return fmt.Errorf("order %d of %v is long over, %d is the last: %v", job, peer, running[peer], t)
 				}
 			}
@@ -261,6 +276,35 @@ func repromoteDelay() property {
 			if until := warm[e.Peer]; e.Kind == Activate && s.at < until {
 				return fmt.Errorf("%v is activated at %v, not before %v", e.Peer, s.at, until)
 			}
+		}
+		return nil
+	}}
+}
+
+// backOff is ours: who could not be connected to is left alone for 5, 10, 20, 40, 80 and then 160 s, each ± 2 s (governor §3.5).
+func backOff() property {
+	until := map[netip.AddrPort]time.Duration{}
+	return property{name: "prop_governor_backoff", during: func(m *mock, s step, _ *oracle) error {
+		for _, t := range s.trace {
+			if strings.HasPrefix(t.Name, "Outage") {
+				clear(until)
+			} else if strings.HasPrefix(t.Name, "Forget") {
+				for _, a := range t.Peers {
+					delete(until, a)
+				}
+			}
+		}
+		for _, e := range s.effects {
+			if e.Kind == Connect && s.at < until[e.Peer] {
+				return fmt.Errorf("%v is connected to at %v, not before %v", e.Peer, s.at, until[e.Peer])
+			}
+		}
+		e, ok := s.event.(Connected)
+		failed := slices.ContainsFunc(s.trace, func(t Trace) bool {
+			return t.Delay > 0 && (t.Name == "PromoteColdFailed" || t.Name == "PromoteColdBigLedgerPeerFailed")
+		})
+		if p := m.core.find(e.Peer); ok && failed && p != nil && p.fails > 0 && e.Failure.RetryAfter == 0 && !m.core.outage[scopeOf(e.Peer)].on {
+			until[e.Peer] = s.at + 5*time.Second<<(min(p.fails, 6)-1) - 2*time.Second
 		}
 		return nil
 	}}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -273,10 +274,9 @@ func TestLocalRootGroups(t *testing.T) {
 		if size(clamped) != min(limit, size(gs)) {
 			r.Fatalf("%d members of %d for a limit of %d", size(clamped), size(gs), limit)
 		}
-		for _, g := range trustableLocalRoots(gs) {
-			if !g.Trustable {
-				r.Fatalf("%+v", g)
-			}
+		trusted := slices.DeleteFunc(slices.Clone(gs), func(g LocalRootGroup) bool { return !g.Trustable })
+		if got := trustableLocalRoots(gs); !sameGroups(got, trusted) {
+			r.Fatalf("%v, want %v", got, trusted)
 		}
 	})
 }
@@ -518,6 +518,25 @@ func TestMetricNames(t *testing.T) {
 		require.Contains(t, names, "peerSelection."+name)
 	}
 	require.Len(t, names, 42+1)
+
+	// Every counter that has a name is what stands under it, and nothing else.
+	var k Counters
+	v := reflect.ValueOf(&k).Elem()
+	want := map[string]float64{}
+	for i := range v.NumField() {
+		if v.Field(i).Kind() == reflect.Int {
+			v.Field(i).SetInt(int64(1000 + i))
+			want["peerSelection."+v.Type().Field(i).Name] = float64(1000 + i)
+		}
+	}
+	same := 0
+	for name, is := range k.Names() {
+		if w, ok := want[name]; ok {
+			require.Equal(t, w, is, name)
+			same++
+		}
+	}
+	require.Equal(t, 42-8, same) // all but Cold … HotLocalRoots
 }
 
 // TestSeverities are those of governor §9.2.
