@@ -27,9 +27,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // keeper is a Client that validates everything, and wants nothing again that it was told to forget.
 type keeper struct {
-	mu     sync.Mutex
-	seen   map[artifact.ID][]byte
-	forgot map[artifact.ID]bool
+	mu      sync.Mutex
+	seen    map[artifact.ID][]byte
+	forgot  map[artifact.ID]bool
+	arrived func(artifact.ID) // nil: nobody asks
 }
 
 func (k *keeper) OnChange(r artifact.Reader[[]byte]) (out []artifact.Change[[]byte]) {
@@ -37,6 +38,9 @@ func (k *keeper) OnChange(r artifact.Reader[[]byte]) (out []artifact.Change[[]by
 	defer k.mu.Unlock()
 	for _, e := range r.Unvalidated() {
 		k.seen[e.ID] = e.Value
+		if k.arrived != nil {
+			k.arrived(e.ID)
+		}
 		out = append(out, artifact.Change[[]byte]{Op: artifact.MoveToValidated, ID: e.ID})
 	}
 	return out

@@ -1,0 +1,175 @@
+package bearer
+
+import (
+	"encoding/binary"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/hearthnet/hearth/artifact"
+)
+
+// clocked has a swarm's nodes note when bodies arrive.
+type clocked struct {
+	swarm
+	mu   sync.Mutex
+	made map[artifact.ID]time.Time
+	took []time.Duration
+}
+
+// watch notes arrivals of what publish makes.
+func watch(ns swarm) *clocked {
+	c := &clocked{swarm: ns, made: map[artifact.ID]time.Time{}}
+	for _, n := range ns {
+		n.k.mu.Lock()
+		n.k.arrived = func(id artifact.ID) {
+			now := time.Now()
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if at, ok := c.made[id]; ok {
+				c.took = append(c.took, now.Sub(at))
+			}
+		}
+		n.k.mu.Unlock()
+	}
+	return c
+}
+
+// publish makes a body at a node; its time begins before the call.
+func (c *clocked) publish(t testing.TB, i int, b []byte, class artifact.Class) artifact.ID {
+	b[len(b)-1] = byte(class)
+	c.mu.Lock()
+	defer c.mu.Unlock() // an arrival waits until the id is known
+	at := time.Now()
+	id, err := c.swarm[i].hs[treeKind].Publish(b, class)
+	require.NoError(t, err)
+	c.made[id] = at
+	return id
+}
+
+func (c *clocked) times() []time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]time.Duration(nil), c.took...)
+}
+
+// BenchmarkLatency: bodies of 1 KiB, 50 a second, at 16 nodes in turn, from the first on: from the call to each of the others, and all bytes
+// received for each of the payload, warm-up included (artifact §9: 0.9 and 3.5 ms, 2.1).
+func BenchmarkLatency(b *testing.B) {
+	c := watch(newSwarm(b, swarmConfig{kinds: twoKinds(), node: artifact.Config{Slots: 4096}}))
+	const count = 500
+	before := c.traffic()
+	tick := time.NewTicker(20 * time.Millisecond)
+	for i := range count {
+		<-tick.C
+		x := make([]byte, 1024)
+		binary.BigEndian.PutUint64(x, uint64(i))
+		c.publish(b, i%len(c.swarm), x, artifact.Normal)
+	}
+	tick.Stop()
+	for deadline := time.Now().Add(time.Minute); len(c.times()) < count*(swarmSize-1); time.Sleep(time.Millisecond) {
+		require.True(b, time.Now().Before(deadline))
+	}
+	after := c.traffic()
+	took := c.times()
+	p50, p99 := quantile(took, 0.5), quantile(took, 0.99)
+	wire := float64(after.wire-before.wire) / (count * (swarmSize - 1) * 1024)
+	b.ReportMetric(ms(p50), "ms-p50")
+	b.ReportMetric(ms(p99), "ms-p99")
+	b.ReportMetric(wire, "bytes/payload")
+	b.ReportMetric(float64(after.bodies-before.bodies)/(count*(swarmSize-1)), "copies")
+	b.ReportMetric(0, "ns/op")
+	c.close(b)
+	if p50 > 900*time.Microsecond || p99 > 3500*time.Microsecond {
+		b.Errorf("p50 %v, mark 0.9 ms; p99 %v, mark 3.5 ms", p50, p99)
+	}
+	if wire > 2.1 {
+		b.Errorf("%.2f bytes for each of the payload, mark 2.1", wire)
+	}
+}
+
+// BenchmarkUrgentBesideBulk: urgent bodies of 64 B while 1 MiB ones saturate 16 nodes, and the rate of those alone and beside (artifact §9:
+// p50 15 ms, p99 58 ms, at 0.9 of the rate).
+func BenchmarkUrgentBesideBulk(b *testing.B) {
+	const span = 8 * time.Second
+	c := watch(newSwarm(b, swarmConfig{kinds: twoKinds(), node: artifact.Config{Slots: 4096}}))
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() { // keeps 32 bodies of 1 MiB under way
+		defer close(done)
+		var ids []artifact.ID
+		for i := 0; ; i++ {
+			x := make([]byte, 1<<20)
+			binary.BigEndian.PutUint64(x, uint64(i))
+			x[len(x)-1] = byte(artifact.Bulk)
+			id, err := c.swarm[i%swarmSize].hs[treeKind].Publish(x, artifact.Bulk)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			ids = append(ids, id)
+			for len(ids) >= 32 {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+				}
+				if c.missing(ids[:1]) == 0 {
+					for _, n := range c.swarm {
+						n.k.forget(ids[0])
+						n.h.Abort(ids[0])
+					}
+					ids = ids[1:]
+				}
+			}
+		}
+	}()
+	rate := func() float64 {
+		before := c.traffic().bytes
+		began := time.Now()
+		time.Sleep(span)
+		return float64(c.traffic().bytes-before) / time.Since(began).Seconds() / (1 << 20)
+	}
+	time.Sleep(2 * time.Second)
+	alone := rate()
+	var urgent sync.WaitGroup
+	quit := make(chan struct{})
+	made := 0
+	urgent.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for ; ; made++ {
+			select {
+			case <-tick.C:
+			case <-quit:
+				return
+			}
+			x := make([]byte, 64)
+			binary.BigEndian.PutUint64(x, uint64(made))
+			c.publish(b, made%swarmSize, x, artifact.Urgent)
+		}
+	})
+	beside := rate()
+	close(quit)
+	urgent.Wait()
+	for deadline := time.Now().Add(time.Minute); len(c.times()) < made*(swarmSize-1); time.Sleep(time.Millisecond) {
+		require.True(b, time.Now().Before(deadline))
+	}
+	close(stop)
+	<-done
+	took := c.times()
+	p50, p99 := quantile(took, 0.5), quantile(took, 0.99)
+	b.ReportMetric(ms(p50), "ms-p50")
+	b.ReportMetric(ms(p99), "ms-p99")
+	b.ReportMetric(alone, "MiB/s-alone")
+	b.ReportMetric(beside, "MiB/s-beside")
+	b.ReportMetric(0, "ns/op")
+	c.close(b)
+	if p50 > 15*time.Millisecond || p99 > 58*time.Millisecond {
+		b.Errorf("p50 %v, mark 15 ms; p99 %v, mark 58 ms", p50, p99)
+	}
+	if beside < 0.9*alone {
+		b.Errorf("bulk keeps %.2f of its rate, mark 0.9", beside/alone)
+	}
+}
