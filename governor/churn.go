@@ -238,6 +238,11 @@ func (s *churning) end(c *Core, def *churnStepDef, done bool) {
 		s.begin(c, s.step+1)
 		return
 	}
+	if c.regime() == regimeDefault {
+		// What the steps have written already, when the configured targets or the judgement that chooses between them changed in
+		// the middle of the round, would else be in force until the next one.
+		c.offered = c.base()
+	}
 	s.sleep(c)
 }
 

@@ -400,3 +400,25 @@ func TestDecrease(t *testing.T) {
 		require.Equal(t, c.want, decrease(c.v, c.m), "dec_%d(%d)", c.m, c.v)
 	}
 }
+
+// TestTargetsSetInTheMiddleOfARound: steps that are over have written the old ones; the end of the round puts the new ones in force.
+func TestTargetsSetInTheMiddleOfARound(t *testing.T) {
+	cfg := Relay()
+	cfg.Seed = 5
+	m := plenty(t, cfg, 300)
+	m.start()
+	for m.core.churning.phase != churnStep || m.core.churning.step < 8 { // after the active ones were increased again
+		m.run(m.now + 100*time.Millisecond)
+		require.Less(t, m.now, 3*time.Hour)
+		for _, p := range m.order {
+			p.latency = 3 * time.Second // or a round takes no time
+		}
+	}
+	want := cfg.Targets
+	want.Active, want.ActiveBigLedger = 12, 3
+	m.feed(TargetsSet{Targets: want})
+	for m.core.churning.phase == churnStep {
+		m.run(m.now + time.Second)
+	}
+	require.Equal(t, want, m.core.Targets())
+}
