@@ -362,10 +362,13 @@ func (c *Consumer) verify(d *download, p *peer, it *item, data []byte, sum ID) b
 
 // pieceDone follows a verified chunk: duplicates of it are cancelled, and a whole body goes to its validator.
 func (c *Consumer) pieceDone(d *download, i int) {
-	for _, r := range slices.Clone(d.inflight) {
-		if r.left > 0 && (r.hedge || r.hedged || r.over) && d.covers(r) {
-			c.sched.cancel(r)
+	for i := 0; i < len(d.inflight); {
+		r := d.inflight[i]
+		if r.left == 0 || !r.hedge && !r.hedged && !r.over || !d.covers(r) {
+			i++
+			continue
 		}
+		c.sched.cancel(r) // which takes it out
 	}
 	if i == 0 && c.kinds.cfg[d.kind].Relay == AfterHeader && d.header == headerNone && d.man != nil {
 		d.header = headerAsked
@@ -375,8 +378,8 @@ func (c *Consumer) pieceDone(d *download, i int) {
 	if d.complete() {
 		c.stat.BodiesReceived++
 		// A request that has delivered everything only lacks its fetchDone; others are given up.
-		for _, r := range slices.Clone(d.inflight) {
-			if r.left > 0 {
+		for len(d.inflight) > 0 {
+			if r := d.inflight[0]; r.left > 0 {
 				c.sched.cancel(r)
 			} else {
 				c.sched.unlink(r)
@@ -423,7 +426,8 @@ func (c *Consumer) rootArrived(d *download, root []byte) {
 		}
 		if !charged {
 			d.man, d.known = nil, false
-			d.done, d.asked, d.parts = newBitmap(1), newBitmap(1), nil
+			d.oneChunk()
+			d.parts = nil
 			c.sched.again(d)
 			return
 		}

@@ -185,16 +185,18 @@ func (a *attached) receive(ctx context.Context, s Stream, link Link) {
 		}
 		a.read.Store(int64(time.Since(n.start)))
 		m, err := d.decode(s, b, bouncer, plan)
-		n.do(func(c *Core, now time.Duration) {
-			if !a.current(s, link) {
-				return // the bearer is lost: nothing was asked for on it any more, and what still comes is nobody's fault
-			}
-			if err != nil {
-				c.malformed(now, a.p, err)
-			} else {
-				_ = c.receive(now, a.p, &m)
-			}
-		})
+		n.mu.Lock()
+		switch now := time.Since(n.start); {
+		case !a.current(s, link):
+			// The bearer is lost: nothing was asked for on it any more, and what still comes is nobody's fault.
+		case err != nil:
+			n.core.malformed(now, a.p, err)
+		default:
+			_ = n.core.receive(now, a.p, &m)
+		}
+		t := n.finish()
+		n.mu.Unlock()
+		n.carryOut(t)
 	}
 }
 

@@ -24,6 +24,7 @@ type Core struct {
 	unslotted, displaced list[*Artifact]
 	tick                 timer
 	settling             bool
+	holding              []*peer // of the last holders
 }
 
 // NewCore makes a node. now is the time of its start; cfg must pass Validate.

@@ -11,7 +11,8 @@ func (c *Consumer) attach(o *offer, body []byte) {
 	d := c.downs[o.id]
 	if d == nil {
 		c.seq++
-		d = &download{id: o.id, kind: o.kind, class: o.class, seq: c.seq, size: o.size, since: c.now, asked: newBitmap(1), done: newBitmap(1)}
+		d = &download{id: o.id, kind: o.kind, class: o.class, seq: c.seq, size: o.size, since: c.now}
+		d.oneChunk()
 		d.retry = timer{what: timerRetry, d: d}
 		d.grace = timer{what: timerGrace, d: d}
 		d.state = downWant
@@ -147,7 +148,8 @@ func (c *Consumer) takePush(d *download, o *offer, body []byte) bool {
 	}
 	c.sched.cancelAll(d, true)
 	d.man, d.known, d.size = nil, true, int64(len(body))
-	d.done, d.asked, d.ndone = newBitmap(1), newBitmap(1), 1
+	d.oneChunk()
+	d.ndone = 1
 	d.done.set(0)
 	d.buf = bytes.Clone(body)
 	if d.buf == nil {
@@ -337,11 +339,14 @@ func (c *Consumer) assembled(d *download) {
 		c.sched.unready(o)
 	}
 	// Whoever claimed another size or shape lied; the verified body decides.
-	for _, o := range slices.Clone(d.offers) {
-		if o.size != d.size {
-			c.verdict(o, Invalid)
-			c.blame(o.p, ClaimForged, errForgedClaim)
+	for i := 0; i < len(d.offers); {
+		o := d.offers[i]
+		if o.size == d.size {
+			i++
+			continue
 		}
+		c.verdict(o, Invalid) // which takes it out
+		c.blame(o.p, ClaimForged, errForgedClaim)
 	}
 	c.queue[d.kind][d.class].pushBack(&d.judge, d)
 	c.fx = append(c.fx, Effect{What: EffectWork, Kind: c.kinds.cfg[d.kind].ID})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 )
 
 // Content addressing (artifact §6.3): a body of at most 64 KiB is named by its own hash, a larger one by the hash of its
@@ -31,20 +32,25 @@ func BodyID(kind uint32, body []byte) ID { return taggedHash(bodyTag, kind, body
 // RootID is the id of an artifact above 64 KiB, from the encoded root of its manifest.
 func RootID(kind uint32, root []byte) ID { return taggedHash(manifestTag, kind, root) }
 
-func newTagged(tag string, kind uint32) hash.Hash {
-	h := sha256.New()
-	var head [24]byte
-	n := copy(head[:], tag)
-	binary.BigEndian.PutUint32(head[n:], kind)
-	h.Write(head[:n+4])
-	return h
+// hasher is what a tagged hash needs, kept for the next.
+type hasher struct {
+	h    hash.Hash
+	head [24]byte
+	sum  ID
 }
 
-func taggedHash(tag string, kind uint32, b []byte) (id ID) {
-	h := newTagged(tag, kind)
-	h.Write(b)
-	h.Sum(id[:0])
-	return id
+var hashers = sync.Pool{New: func() any { return &hasher{h: sha256.New()} }}
+
+func taggedHash(tag string, kind uint32, b []byte) ID {
+	x := hashers.Get().(*hasher)
+	defer hashers.Put(x)
+	n := copy(x.head[:], tag)
+	binary.BigEndian.PutUint32(x.head[n:], kind)
+	x.h.Reset()
+	x.h.Write(x.head[:n+4])
+	x.h.Write(b)
+	x.h.Sum(x.sum[:0])
+	return x.sum
 }
 
 // layout is the shape of an artifact above 64 KiB, computed from its size and chunk size alone.

@@ -91,8 +91,8 @@ func (c *Core) usage(p *peer) (m Memory) {
 	}
 	m.Requested = p.net.bytes
 	m.Unvalidated = a.total
-	if a.checks != nil {
-		m.Checks = int64(a.checks.Len()) * checkBytes
+	if a.checked {
+		m.Checks = int64(a.checks.n) * checkBytes
 	}
 	if s.stash != nil {
 		m.Stash = int64(s.stash.Len()+s.extras) * stashBytes
@@ -117,6 +117,6 @@ func (c *Core) NodeUsage() (n int64) {
 	for x := c.con.left.front(); x != nil; x = c.con.left.after(x) {
 		n += int64(len(x.v.seen)) * 8
 	}
-	n += int64(c.con.checks.former.checks.Len()) * checkBytes
+	n += int64(c.con.checks.former.checks.n) * checkBytes
 	return n + int64(c.scores.who.Len())*scoreBytes + int64(c.table.Len())*slotBytes
 }

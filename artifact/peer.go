@@ -136,9 +136,10 @@ type download struct {
 	size    int64 // of the body; a claim until known is set
 	known   bool  // size and shape are verified
 	man     *Manifest
-	buf     []byte // the body, or what has arrived of it; nil for a Disk kind
-	done    bitmap // chunks verified
-	asked   bitmap // chunks in flight
+	buf     []byte    // the body, or what has arrived of it; nil for a Disk kind
+	done    bitmap    // chunks verified
+	asked   bitmap    // chunks in flight
+	one     [2]uint64 // done and asked of what has one chunk
 	ndone   int
 	cursor  int
 	partAt  int // parts below this have been asked for or are there
@@ -198,6 +199,12 @@ type parkRef struct {
 	serial uint64
 	slot   uint32
 	commit uint64
+}
+
+// oneChunk makes d one that has a single chunk, which is neither there nor in flight.
+func (d *download) oneChunk() {
+	d.one = [2]uint64{}
+	d.done, d.asked = d.one[:1:1], d.one[1:]
 }
 
 // wantsWork reports whether there is something to ask for that is not in flight.

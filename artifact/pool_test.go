@@ -293,7 +293,7 @@ func TestPeersThatComeAndGo(t *testing.T) {
 		w.now += time.Second
 	}
 	require.LessOrEqual(t, len(w.core.con.accts), resumePeers+1)
-	require.LessOrEqual(t, w.core.con.checks.former.checks.Len(), receiveChecks)
+	require.LessOrEqual(t, w.core.con.checks.former.checks.n, receiveChecks)
 	require.LessOrEqual(t, w.core.NodeUsage(), NodeBound(w.core.cfg, 0))
 	require.Zero(t, w.core.con.quota.total)
 }

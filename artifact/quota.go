@@ -3,8 +3,6 @@ package artifact
 import (
 	"net/netip"
 	"time"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // account is what we remember of one peer across its sessions: what it is charged for, which verdicts its artifacts got, and
@@ -17,8 +15,9 @@ type account struct {
 	count     []int   // artifacts
 	disk      []int64
 	total     int64
-	quota     []int64 // per kind, when the client allows this peer less than the kind's; 0: the kind's
-	checks    *simplelru.LRU[ID, *check]
+	quota     []int64      // per kind, when the client allows this peer less than the kind's; 0: the kind's
+	checks    list[*check] // oldest first; at most receiveChecks
+	checked   bool         // while the peer is connected
 
 	// resume memory
 	addr    netip.Addr
@@ -80,6 +79,8 @@ type check struct {
 	verdict Verdict // Delivered or Invalid
 	expiry  time.Duration
 	owner   *account
+	id      ID
+	node    listNode[*check]
 }
 
 // receiveCheck finds verdicts by id over all peers, while each peer's are limited apart, so that none can flush another's.
@@ -94,29 +95,30 @@ func newReceiveCheck() *receiveCheck {
 	return r
 }
 
-func (r *receiveCheck) open(a *account) {
-	if a.checks == nil {
-		a.checks, _ = simplelru.NewLRU(receiveChecks, func(id ID, c *check) {
-			if r.byID[id] == c {
-				delete(r.byID, id)
-			}
-		})
-	}
-}
+func (r *receiveCheck) open(a *account) { a.checked = true }
 
 func (r *receiveCheck) put(a *account, id ID, v Verdict, expiry time.Duration) {
-	if a == nil || a.checks == nil {
+	if a == nil || !a.checked {
 		a = &r.former
 	}
 	r.drop(id)
-	c := &check{v, expiry, a}
+	c := &check{verdict: v, expiry: expiry, id: id}
 	r.byID[id] = c
-	a.checks.Add(id, c)
+	r.give(c, a)
+}
+
+// give makes a the owner, who forgets the oldest of what is too much.
+func (r *receiveCheck) give(c *check, a *account) {
+	c.owner = a
+	a.checks.pushBack(&c.node, c)
+	if a.checks.n > receiveChecks {
+		r.drop(a.checks.front().v.id)
+	}
 }
 
 func (r *receiveCheck) drop(id ID) {
 	if c := r.byID[id]; c != nil {
-		c.owner.checks.Remove(id)
+		c.node.remove()
 		delete(r.byID, id)
 	}
 }
@@ -133,14 +135,9 @@ func (r *receiveCheck) get(id ID, now time.Duration) *check {
 
 // leave hands the verdicts of a peer that is gone to the common owner.
 func (r *receiveCheck) leave(a *account) {
-	if a.checks == nil {
-		return
+	for n := a.checks.front(); n != nil; n = a.checks.front() {
+		n.remove()
+		r.give(n.v, &r.former)
 	}
-	for _, id := range a.checks.Keys() {
-		c, _ := a.checks.Peek(id)
-		nc := &check{c.verdict, c.expiry, &r.former}
-		r.byID[id] = nc
-		r.former.checks.Add(id, nc)
-	}
-	a.checks = nil
+	a.checked = false
 }

@@ -67,7 +67,10 @@ func (c *Core) provide(p *peer) (Out, bool) {
 		return Out{}, false
 	}
 	again := c.stat.OfferedAgain
-	a := v.next(c.now, r.entries, r.inline, tail, nil)
+	a := v.next(c.now, r.entries, r.inline, tail, v.scratch)
+	if v.scratch = a.entries; cap(v.scratch) > scratchMax {
+		v.scratch = nil
+	}
 	c.stat.OfferedAgain = again + uint64(a.again)
 	c.stat.BodiesPushed += uint64(a.copies)
 	if a.n == 0 && !s.stopping {
@@ -88,6 +91,9 @@ func (c *Core) provide(p *peer) (Out, bool) {
 	c.show(p)
 	return Out{Rank: rank, Head: appendOffers(make([]byte, 0, len(a.entries)+8), a.n, a.entries)}, true
 }
+
+// scratchMax is what a view keeps to make its answers in.
+const scratchMax = 8 << 10
 
 // offerMessage is what the consumer has to say on offer.
 func (c *Consumer) offerMessage(p *peer) (Out, bool) {

@@ -47,6 +47,8 @@ func (c *Core) holders(id ID) (out []*peer) {
 	if d == nil {
 		return nil
 	}
+	out = c.holding[:0]
+	defer func() { c.holding = out[:0] }()
 	for _, o := range d.offers {
 		if !o.partial() && !slices.Contains(out, o.p) {
 			out = append(out, o.p)

@@ -65,6 +65,7 @@ type View struct {
 	have    *simplelru.LRU[ID, struct{}]
 	tailAt  time.Duration // when the oldest of tail became due
 	saidAt  time.Duration // when the last answer was made, 0: none yet
+	scratch []byte        // of the last answer
 	pushDue bool          // something that will be pushed has become pending since
 
 	eager      []bool // per kind, shared with the link
