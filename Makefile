@@ -1,6 +1,8 @@
-# Modules: the library (.) and examples are joined by go.work; internal/compare stands alone.
+# Modules: the library (.) and examples are joined by go.work; internal/compare stands alone, and in it internal/compare/libp2p, which
+# only compare and tidy build: libp2p is large.
 GO      ?= go
 COMPARE := internal/compare
+LIBP2P  := internal/compare/libp2p
 FUZZTIME ?= 60s
 
 .PHONY: test race bench compare fuzz lint soak netns tidy
@@ -23,6 +25,7 @@ bench: ## the library's own benchmarks
 
 compare: ## benchmarks beside other implementations, in one run
 	cd $(COMPARE) && GOWORK=off $(GO) test -run '^$$' -bench . -benchmem ./...
+	cd $(LIBP2P) && GOWORK=off $(GO) vet ./... && GOWORK=off $(GO) test ./... && GOWORK=off $(GO) run ./cmd/table
 
 fuzz: ## every fuzz target for FUZZTIME
 	@set -e; for pkg in $$($(GO) list ./... ./examples/...); do \
@@ -42,3 +45,4 @@ tidy:
 	$(GO) mod tidy
 	cd examples && GOWORK=off $(GO) mod tidy
 	cd $(COMPARE) && GOWORK=off $(GO) mod tidy
+	cd $(LIBP2P) && GOWORK=off $(GO) mod tidy
