@@ -83,7 +83,10 @@ func (s *Scheduler) piece(p *peer, l *lane, m *piece, how hashOf, sum ID) error 
 		return nil
 	}
 	s.speed(p, r, it)
-	if !s.con.verify(d, p, it, m.data, sum) {
+	if s.con.verify(d, p, it, m.data, sum) {
+		p.net.trust = maxRequests
+	} else {
+		p.net.trust = 1
 		s.stat.DuplicateBytes += uint64(len(m.data))
 		it.got = false
 		s.fail(d, p)

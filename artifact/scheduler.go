@@ -287,6 +287,9 @@ func (s *Scheduler) room(p *peer, c Class) bool {
 	if c == Urgent {
 		return n.count < maxRequests && (n.urgent < urgentBytes || n.spare() > 0)
 	}
+	if n.count-n.nurgent >= n.trust {
+		return false // whoever sends wrong bytes wastes little
+	}
 	if n.count >= maxRequests || n.count-n.nurgent >= maxRequests-urgentRequests || n.spare() <= 0 {
 		return false
 	}

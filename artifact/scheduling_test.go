@@ -183,6 +183,10 @@ func TestReservedUrgentSlots(t *testing.T) {
 	x.p.net.lanes[laneBearer].up, x.p.net.lanes[laneBearer+1].up = true, true
 	x.slots = 128
 	for i := range 60 {
+		if i == 30 {
+			require.Equal(t, unprovenRequests, x.p.net.count, "until it has sent something right")
+			x.p.net.trust = maxRequests
+		}
 		x.offers(offerOf(uint32(i), uint64(i+1), append(make([]byte, 2000), byte(i))))
 	}
 	require.Equal(t, maxRequests-urgentRequests, x.p.net.count)

@@ -71,6 +71,7 @@ type supplier struct {
 	bytes   int64 // in flight
 	urgent  int64 // of them urgent
 	count   int   // open requests
+	trust   int   // how many may be open, urgent ones beside
 	nurgent int
 
 	rate    float64 // bytes/s, 0: not measured
@@ -108,7 +109,7 @@ func (w *slowness) tick(now time.Duration) bool {
 }
 
 func newSupplier(kinds int) supplier {
-	n := supplier{window: windowStart}
+	n := supplier{window: windowStart, trust: unprovenRequests}
 	for c := range n.ready {
 		n.ready[c] = make([]list[*offer], kinds)
 		n.ring[c] = make([]listNode[*peer], kinds)
