@@ -39,8 +39,8 @@ type Conn struct {
 // keepAliveServer serves all connections: it has no state.
 var keepAliveServer = keepalive.Server()
 
-// lane is one mini-protocol in one role on one connection.
-type lane struct { // twenty of them in a duplex connection's two ends: keep it at 32 bytes
+// lane is one mini-protocol in one role on one connection: one whose responder is armed, or that has been opened.
+type lane struct {
 	stream  *mux.Stream
 	mp      *protocols.MiniProtocol // whose responder answers; nil: the stream waits to be opened
 	session *protocols.Session      // the present run
@@ -56,18 +56,18 @@ func newConn(bearer net.Conn, neg protocols.Negotiated, dialled bool, o Options)
 	c.latency.Sampled = o.RoundTrip
 	cfg := o.Mux
 	c.tasks.Add(1)
-	hostEnded := cfg.Ended
+	hostEnded, log := cfg.Ended, o.log
 	cfg.Ended = func(err error) {
 		err = protocols.Cause(err)
 		c.mu.Lock()
 		c.ended = true
 		c.mu.Unlock()
 		go c.teardown(err)      // on a goroutine of its own: the caller may be in the middle of an event of a session
-		if o.responder == nil { // otherwise the manager does
-			logPanic(o.log, c.remote, err)
+		if c.responder == nil { // otherwise the manager does
+			logPanic(log, c.remote, err)
 		}
 		if hostEnded != nil {
-			logPanic(o.log, c.remote, guard(func() { hostEnded(err) })) // the connection that a panic would cost is gone
+			logPanic(log, c.remote, guard(func() { hostEnded(err) })) // the connection that a panic would cost is gone
 		}
 	}
 	if arrived := cfg.Arrived; arrived != nil {
@@ -123,16 +123,17 @@ func (c *Conn) carry(o Options) error {
 			if !c.runs(role) {
 				continue
 			}
-			l := c.lane(mp.Number, role)
-			if l == nil {
+			stream := c.mux.Stream(mp.Number, role)
+			if stream == nil {
 				var err error
-				if l, err = c.register(mp.Number, role, mp.Ingress[role], mp.Egress); err != nil {
+				if stream, err = c.register(mp.Number, role, mp.Ingress[role], mp.Egress); err != nil {
 					return err
 				}
 			}
 			// One value may say how a number is answered and another one how it is initiated.
-			if role == mux.Responder && l.mp == nil && (mp.Respond != nil || mp.Step != nil) {
-				l.mp = mp
+			if role == mux.Responder && (mp.Respond != nil || mp.Step != nil) && c.lane(mp.Number, role) == nil {
+				l := &lane{role: role, stream: stream, mp: mp}
+				c.lanes = append(c.lanes, l)
 				answered = append(answered, l)
 			}
 		}
@@ -142,7 +143,7 @@ func (c *Conn) carry(o Options) error {
 			continue
 		}
 		for _, role := range [...]mux.Role{mux.Initiator, mux.Responder} {
-			if !c.runs(role) || c.lane(r.number, role) != nil {
+			if !c.runs(role) || c.mux.Stream(r.number, role) != nil {
 				continue
 			}
 			if _, err := c.register(r.number, role, r.ingress[role], 0); err != nil {
@@ -153,14 +154,8 @@ func (c *Conn) carry(o Options) error {
 	return nil
 }
 
-func (c *Conn) register(number uint16, role mux.Role, ingress, egress int) (*lane, error) {
-	s, err := c.mux.Register(mux.StreamConfig{Number: number, Role: role, IngressLimit: ingress, EgressLimit: egress})
-	if err != nil {
-		return nil, err
-	}
-	l := &lane{role: role, stream: s}
-	c.lanes = append(c.lanes, l)
-	return l, nil
+func (c *Conn) register(number uint16, role mux.Role, ingress, egress int) (*mux.Stream, error) {
+	return c.mux.Register(mux.StreamConfig{Number: number, Role: role, IngressLimit: ingress, EgressLimit: egress})
 }
 
 func (c *Conn) lane(number uint16, role mux.Role) *lane {
@@ -346,11 +341,16 @@ func (c *Conn) open(mp *protocols.MiniProtocol, role mux.Role, ended func(error)
 	c.mu.Lock()
 	l := c.lane(mp.Number, role)
 	if l == nil {
-		var err error
-		if l, err = c.register(mp.Number, role, mp.Ingress[role], mp.Egress); err != nil {
-			c.mu.Unlock()
-			return nil, protocols.Cause(err)
+		stream := c.mux.Stream(mp.Number, role)
+		if stream == nil {
+			var err error
+			if stream, err = c.register(mp.Number, role, mp.Ingress[role], mp.Egress); err != nil {
+				c.mu.Unlock()
+				return nil, protocols.Cause(err)
+			}
 		}
+		l = &lane{role: role, stream: stream}
+		c.lanes = append(c.lanes, l)
 	}
 	armed := l.mp != nil
 	c.mu.Unlock()

@@ -130,12 +130,12 @@ func (m *Manager) options() Options {
 
 // bringUp makes the connection of a negotiated socket.
 func (m *Manager) bringUp(s *socket, neg protocols.Negotiated) {
-	o := m.options()
-	if err := guard(func() { o.Protocols = m.carried(s.id4, neg) }); err != nil {
+	if err := guard(func() { s.protocols = m.carried(s.id4, neg) }); err != nil {
 		m.drop(s, err)
 		return
 	}
-	s.protocols = o.Protocols
+	o := m.options()
+	o.Protocols = s.protocols
 	if told := m.cfg.RoundTrip; told != nil {
 		remote := s.id4.Remote
 		o.RoundTrip = func(d time.Duration) { told(remote, d) }

@@ -97,7 +97,7 @@ func (b *Budget) largest() (worst *Mux, e *Error) {
 	e = &Error{Kind: OverBudget, Queued: int(most), Limit: int(b.limit), Size: int(used)}
 	held := -1
 	for _, s := range *worst.streams.Load() {
-		if q := s.in.size(); q > held {
+		if q := s.Buffered(); q > held {
 			e.Protocol, e.Role, held = s.number, s.role, q
 		}
 	}

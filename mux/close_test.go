@@ -396,7 +396,7 @@ func TestCloseAfterThePeersEnd(t *testing.T) {
 			require.NoError(t, s.Send(background(t), patterned(5, size)))
 			if when == "before" {
 				require.NoError(t, y.(*net.TCPConn).CloseWrite())
-				<-m.eof
+				<-m.gone
 			} else {
 				go func() {
 					waitFor(t, m.discarding.Load)

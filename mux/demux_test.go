@@ -274,7 +274,7 @@ func TestStalledStreamDelaysNobody(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, msg, got)
 	}
-	in := &m.Stream(1, Responder).in
+	in := m.Stream(1, Responder).receiving()
 	require.LessOrEqual(t, cap(in.b.buf), 2*limit)
 	require.Nil(t, in.old)
 	require.NoError(t, m.Err())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // ingress holds what has arrived on a stream and was not discarded. The reader appends, the stream's owner looks at all of it
@@ -12,9 +13,8 @@ type ingress struct {
 	mu    sync.Mutex
 	b     *block // unread bytes are b.buf[r:]
 	r     int
-	seen  int    // how many of them the owner has been shown
-	old   *block // an outgrown buffer the owner may still hold
-	limit int
+	seen  int           // how many of them the owner has been shown
+	old   *block        // an outgrown buffer the owner may still hold
 	err   error         // set once, after the last byte
 	ready chan struct{} // made by the first wait
 
@@ -23,6 +23,8 @@ type ingress struct {
 	final   bool  // err is reported at once, unread bytes or not
 	told    bool  // the owner has been given err
 	waiting bool
+
+	bytesIn, sdusIn atomic.Uint64
 }
 
 // behindBytes is how much an owner has to leave unread for the reader to let others run first.
@@ -31,7 +33,7 @@ const behindBytes = 128 << 10
 // maxHint bounds what a stream asks for on the strength of what it needed last time, and what it keeps for little.
 const maxHint = 64 << 10
 
-// deliver appends what arrived. The check against the limit was made for the whole SDU by admit.
+// deliver appends what arrived. The check against the limit was made for the whole SDU when it began.
 // It reports whether somebody was waiting for it, and whether anybody can still read it.
 func (in *ingress) deliver(s *Stream, p []byte) (woke, ok bool) {
 	s.m.account(len(p)) // may end this very connection, so not under the lock
@@ -78,14 +80,14 @@ func (in *ingress) makeRoom(n int) {
 	in.b, in.r = b, 0
 }
 
-// admit reports how many bytes are unread and unseen, and whether n more are within the limit.
-func (in *ingress) admit(n int) (queued int, ok bool) {
+// unseen returns how many unread bytes the owner has not been shown: what the limit is about.
+func (in *ingress) unseen() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.b != nil {
-		queued = len(in.b.buf) - in.r - in.seen
+	if in.b == nil {
+		return 0
 	}
-	return queued, queued+n <= in.limit
+	return len(in.b.buf) - in.r - in.seen
 }
 
 // settle ends the loan of earlier slices: the owner is about to get another one.
@@ -125,12 +127,6 @@ func (in *ingress) lend() []byte {
 	in.lent = true
 	in.seen = len(in.b.buf) - in.r
 	return slices.Clip(in.b.buf[in.r:]) // what follows is the reader's
-}
-
-func (in *ingress) any() bool {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	return in.b != nil && len(in.b.buf) > in.r
 }
 
 func (in *ingress) wait(ctx context.Context, s *Stream, seen int) ([]byte, error) {

@@ -125,7 +125,7 @@ func TestRegister(t *testing.T) {
 	require.Nil(t, m.Stream(3, Responder))
 	s := m.Stream(3, Initiator)
 	require.Same(t, m, s.Mux())
-	require.Equal(t, 128<<10, s.in.limit)
+	require.Equal(t, 128<<10, s.ingressLimit)
 	require.Equal(t, defaultEgressLimit, s.sending().limit)
 	require.Equal(t, []StreamCounters{{Number: 2, Role: Initiator}, {Number: 2, Role: Responder}, {Number: 3, Role: Initiator}, {Number: 4, Role: Responder}}, m.Counters())
 }
@@ -173,8 +173,10 @@ func TestIdleMemory(t *testing.T) {
 	for _, p := range ps { // nothing is buffered, so nothing is held but what the stream itself is
 		for _, m := range []*Mux{p.a, p.b} {
 			for _, s := range *m.streams.Load() {
-				require.Nil(t, s.in.b)
-				require.Nil(t, s.in.old)
+				if in := s.in.Load(); in != nil {
+					require.Nil(t, in.b)
+					require.Nil(t, in.old)
+				}
 				require.Nil(t, s.sending().head)
 			}
 		}
@@ -278,16 +280,16 @@ func TestBufferOfLittle(t *testing.T) {
 		}
 		synctest.Wait()
 		require.Len(t, s.Unread(), 600_000)
-		require.LessOrEqual(t, cap(s.in.b.buf), 3*600_000)
+		require.LessOrEqual(t, cap(s.in.Load().b.buf), 3*600_000)
 		s.Discard(599_990)
 		require.Equal(t, patterned(1, 60_000)[59_990:], s.Unread())
-		require.LessOrEqual(t, cap(s.in.b.buf), 64<<10)
+		require.LessOrEqual(t, cap(s.in.Load().b.buf), 64<<10)
 		s.Discard(10)
-		require.Nil(t, s.in.b)
+		require.Nil(t, s.in.Load().b)
 		mustWrite(t, y, sdu(2, Initiator, 1, []byte{1}))
 		synctest.Wait()
 		require.Equal(t, 1, s.Buffered())
-		require.LessOrEqual(t, cap(s.in.b.buf), 64<<10, "nor does it ask for as much again")
+		require.LessOrEqual(t, cap(s.in.Load().b.buf), 64<<10, "nor does it ask for as much again")
 		m.Abort(nil)
 		m.Close()
 	})
@@ -320,7 +322,7 @@ func TestViewsOutliveAFailedWait(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, msg[300:], view[:100])
 		require.Len(t, view, 100+20*350)
-		require.Nil(t, s.in.old)
+		require.Nil(t, s.in.Load().old)
 		m.Abort(nil)
 		m.Close()
 	})

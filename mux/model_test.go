@@ -74,7 +74,8 @@ func TestModel(t *testing.T) {
 					runtime.Gosched()
 				}
 				require.Equal(rt, len(e.sent), e.in.Buffered())
-				require.Equal(rt, len(e.sent) == 0, e.in.in.b == nil, "an empty stream holds no buffer")
+				in := e.in.in.Load()
+				require.Equal(rt, len(e.sent) == 0, in == nil || in.b == nil, "an empty stream holds no buffer")
 				total += len(e.sent)
 			}
 			require.Equal(rt, total, b.Unread())

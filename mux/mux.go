@@ -31,16 +31,17 @@ type Mux struct {
 	flushing   bool          // a writer goroutine runs
 	drained    chan struct{} // closed by the writer when nothing is left; made by Close
 	started    bool
-	stopping   bool  // no new streams, arms or sends
-	unsendable error // set while the peer can still be read, but takes no more
-	lingering  chan struct{}
+	stopping   bool          // no new streams, arms or sends
+	unsendable error         // set while the peer can still be read, but takes no more
+	unreadable error         // set when the peer has closed its end
+	lingering  chan struct{} // made when the peer has closed its end: what it sent may still be read and answered
+	closing    chan struct{} // closed when Close begins; made for who waits for that
 	err        error
 
 	done    chan struct{} // closed once err is set and the bearer closed
-	closing chan struct{} // closed when Close begins
-	eof     chan struct{} // closed when the peer has closed its end
-	gone    chan struct{} // closed then, and when the connection has failed
+	gone    chan struct{} // closed when the peer has closed its end, and when the connection has failed
 	goneBy  sync.Once
+	eof     atomic.Bool // the peer has closed its end; set before gone is closed
 	workers sync.WaitGroup
 
 	bytesIn, bytesOut atomic.Uint64
@@ -50,7 +51,7 @@ type Mux struct {
 func New(conn net.Conn, cfg Config) *Mux {
 	m := &Mux{
 		conn: conn, cfg: cfg.withDefaults(), epoch: processStart, sched: &rankedRoundRobin{},
-		done: make(chan struct{}), closing: make(chan struct{}), eof: make(chan struct{}), gone: make(chan struct{}),
+		done: make(chan struct{}), gone: make(chan struct{}),
 	}
 	m.writer = m.write
 	m.egressBlock = max(1<<16, HeaderSize+m.cfg.SDUSize)
@@ -70,8 +71,7 @@ func (m *Mux) Register(c StreamConfig) (*Stream, error) {
 	if c.EgressLimit <= 0 {
 		c.EgressLimit = m.cfg.EgressLimit
 	}
-	s := &Stream{m: m, number: c.Number & 0x7fff, role: c.Role & 1, egressLimit: c.EgressLimit}
-	s.in.limit = c.IngressLimit
+	s := &Stream{m: m, number: c.Number & 0x7fff, role: c.Role & 1, ingressLimit: c.IngressLimit, egressLimit: c.EgressLimit}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err != nil {
@@ -122,6 +122,19 @@ func (m *Mux) Done() <-chan struct{} { return m.done }
 // waits for something else first, need not wait any longer.
 func (m *Mux) Gone() <-chan struct{} { return m.gone }
 
+// closes returns a channel that is closed when Close begins.
+func (m *Mux) closes() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closing == nil {
+		m.closing = make(chan struct{})
+		if m.stopping {
+			close(m.closing)
+		}
+	}
+	return m.closing
+}
+
 func (m *Mux) peerGone() { m.goneBy.Do(func() { close(m.gone) }) }
 
 // Err returns why the connection has ended, nil while it has not.
@@ -144,8 +157,10 @@ func (m *Mux) Close() error {
 		return nil
 	}
 	m.stopping = true
+	if m.closing != nil {
+		close(m.closing)
+	}
 	m.mu.Unlock()
-	close(m.closing)
 	for _, s := range *m.streams.Load() {
 		if e := s.out.Load(); e != nil {
 			e.stop(s)
@@ -170,9 +185,10 @@ func (m *Mux) Close() error {
 	linger := 0
 	if half, ok := m.conn.(interface{ CloseWrite() error }); ok && started && half.CloseWrite() == nil {
 		select {
-		case <-m.eof:
-			linger = -1 // the peer has had the first or the last word, and may still be reading ours
-		case <-m.done:
+		case <-m.gone:
+			if m.eof.Load() {
+				linger = -1 // the peer has had the first or the last word, and may still be reading ours
+			}
 		case <-limit.C:
 		}
 	}
@@ -220,8 +236,10 @@ func (m *Mux) release(err error) bool {
 		if e := s.out.Load(); e != nil {
 			e.end(err)
 		}
-		if n := s.in.end(err, true); n > 0 {
-			m.account(-n)
+		if in := s.in.Load(); in != nil {
+			if n := in.end(err, true); n > 0 {
+				m.account(-n)
+			}
 		}
 	}
 	m.cfg.Budget.remove(m)
@@ -289,7 +307,7 @@ func (m *Mux) account(n int) {
 // armed.
 func (m *Mux) startArmed(s *Stream) {
 	// The bytes may have gone to a run that has ended and armed the stream again since: they start nothing twice.
-	if !s.armed.Load() || !s.in.any() {
+	if !s.armed.Load() || s.Buffered() == 0 {
 		return
 	}
 	var starts []func()

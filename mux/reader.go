@@ -65,8 +65,8 @@ func (d *demux) open() error {
 		}
 	}
 	n := int(h.Length)
-	if queued, ok := s.in.admit(n); !ok && !d.m.discarding.Load() {
-		return &Error{Kind: IngressOverrun, Protocol: h.Number, Role: role, Size: n, Queued: queued, Limit: s.in.limit}
+	if queued := s.receiving().unseen(); queued+n > s.ingressLimit && !d.m.discarding.Load() {
+		return &Error{Kind: IngressOverrun, Protocol: h.Number, Role: role, Size: n, Queued: queued, Limit: s.ingressLimit}
 	}
 	d.have, d.stream, d.rest, d.size, d.stamp = 0, s, n, n, h.Time
 	return nil
@@ -74,15 +74,16 @@ func (d *demux) open() error {
 
 func (d *demux) deliver(p []byte) {
 	s := d.stream
+	in := s.receiving()
 	d.rest -= len(p)
-	s.bytesIn.Add(uint64(len(p)))
+	in.bytesIn.Add(uint64(len(p)))
 	if d.rest == 0 {
 		d.whole++
-		s.sdusIn.Add(1)
+		in.sdusIn.Add(1)
 	}
 	if d.m.discarding.Load() {
 		// thrown away
-	} else if woke, ok := s.in.deliver(s, p); ok {
+	} else if woke, ok := in.deliver(s, p); ok {
 		d.woke = d.woke || woke
 		d.m.startArmed(s)
 		if f := s.onData.Load(); f != nil {
@@ -140,7 +141,7 @@ func (m *Mux) readEnded(err error, d *demux) {
 	eof := errors.Is(err, io.EOF)
 	switch {
 	case eof && m.discarding.Load():
-		close(m.eof) // Close waits for it
+		m.eof.Store(true) // Close waits for it
 		m.peerGone()
 		return
 	case m.discarding.Load(), errors.Is(err, net.ErrClosed):
@@ -158,10 +159,15 @@ func (m *Mux) readEnded(err error, d *demux) {
 		return
 	}
 	closed := &Error{Kind: BearerClosed}
+	m.mu.Lock()
+	m.unreadable = closed
+	m.mu.Unlock()
 	for _, s := range *m.streams.Load() {
-		s.in.end(closed, false)
+		if in := s.in.Load(); in != nil {
+			in.end(closed, false)
+		}
 	}
-	close(m.eof)
+	m.eof.Store(true)
 	m.peerGone()
 	settled := make(chan struct{}, 1)
 	m.mu.Lock()
@@ -175,7 +181,7 @@ func (m *Mux) readEnded(err error, d *demux) {
 	case <-settled:
 		linger = -1 // the last answers are with the kernel
 	case <-limit.C:
-	case <-m.closing: // Close, which has its own limit, takes over
+	case <-m.closes(): // Close, which has its own limit, takes over
 		return
 	case <-m.done:
 	}
@@ -195,8 +201,12 @@ func (m *Mux) settled() {
 		return
 	}
 	for _, s := range *m.streams.Load() {
-		idle := s.bytesIn.Load() == 0 || s.onData.Load() != nil || s.armed.Load()
-		if !s.in.done(idle) {
+		in := s.in.Load()
+		if in == nil { // nothing came, and nobody asked
+			continue
+		}
+		idle := in.bytesIn.Load() == 0 || s.onData.Load() != nil || s.armed.Load()
+		if !in.done(idle) {
 			return
 		}
 	}

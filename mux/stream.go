@@ -38,15 +38,36 @@ type Stream struct {
 	armStart Start       // owned by the multiplexer's lock
 	armed    atomic.Bool // arm is set
 
-	egressLimit int
+	ingressLimit, egressLimit int
 
-	in  ingress
-	out atomic.Pointer[egress] // made by the first send: most streams of most connections never send
+	// Made by the first arrival or wait, and by the first send: most streams of most connections never see either.
+	in  atomic.Pointer[ingress]
+	out atomic.Pointer[egress]
 
 	arm    func() // owned by the multiplexer's lock
 	onData atomic.Pointer[func()]
+}
 
-	bytesIn, sdusIn atomic.Uint64
+// receiving returns the stream's receiving half.
+func (s *Stream) receiving() *ingress {
+	if in := s.in.Load(); in != nil {
+		return in
+	}
+	m := s.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if in := s.in.Load(); in != nil {
+		return in
+	}
+	in := &ingress{}
+	switch { // what has ended the others already
+	case m.err != nil:
+		in.err, in.final = m.err, true
+	case m.unreadable != nil:
+		in.err = m.unreadable
+	}
+	s.in.Store(in)
+	return in
 }
 
 // sending returns the stream's sending half.
@@ -147,18 +168,28 @@ func (s *Stream) Uncut() int {
 // Discard has covered it or until the next Unread, or the next Wait that does not fail. After the peer has closed its end, what
 // arrived before can still be read; then, and at once after any other end, the error is the connection's.
 func (s *Stream) Wait(ctx context.Context, seen int) ([]byte, error) {
-	return s.in.wait(ctx, s, seen)
+	return s.receiving().wait(ctx, s, seen)
 }
 
 // Unread is [Stream.Wait] that does not block: it returns what there is, perhaps nothing.
-func (s *Stream) Unread() []byte { return s.in.unread() }
+func (s *Stream) Unread() []byte {
+	if in := s.in.Load(); in != nil {
+		return in.unread()
+	}
+	return nil
+}
 
 // Buffered returns how many bytes have arrived that were not discarded. Unlike Unread it does not touch what Wait returned, so
 // anybody may call it.
-func (s *Stream) Buffered() int { return s.in.size() }
+func (s *Stream) Buffered() int {
+	if in := s.in.Load(); in != nil {
+		return in.size()
+	}
+	return 0
+}
 
 // Discard drops the first n bytes of those that Wait or Unread returned last. It panics when there are fewer.
-func (s *Stream) Discard(n int) { s.in.discard(s, n) }
+func (s *Stream) Discard(n int) { s.receiving().discard(s, n) }
 
 // Arm calls start, once, when the strategy says so: at once if it is Eager or if bytes that arrived before are waiting, else
 // on the reader's goroutine, where it must not block. Arming an armed stream replaces what was armed; nil disarms.
@@ -172,7 +203,7 @@ func (s *Stream) Arm(strategy Start, start func()) {
 	s.arm, s.armStart = start, strategy
 	s.armed.Store(start != nil)
 	s.m.mu.Unlock()
-	if start != nil && s.in.any() { // arrived before, or in between
+	if start != nil && s.Buffered() > 0 { // arrived before, or in between
 		s.m.startArmed(s)
 	}
 }
@@ -189,7 +220,10 @@ func (s *Stream) OnData(f func()) {
 
 // Counters returns the traffic of this stream so far.
 func (s *Stream) Counters() StreamCounters {
-	c := StreamCounters{Number: s.number, Role: s.role, BytesIn: s.bytesIn.Load(), SDUsIn: s.sdusIn.Load()}
+	c := StreamCounters{Number: s.number, Role: s.role}
+	if in := s.in.Load(); in != nil {
+		c.BytesIn, c.SDUsIn = in.bytesIn.Load(), in.sdusIn.Load()
+	}
 	if e := s.out.Load(); e != nil {
 		c.BytesOut, c.SDUsOut = e.bytesOut.Load(), e.sdusOut.Load()
 	}

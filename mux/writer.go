@@ -183,7 +183,7 @@ func (m *Mux) pause(began time.Time) {
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-m.closing:
+	case <-m.closes():
 	case <-m.done:
 	}
 }
