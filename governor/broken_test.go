@@ -12,6 +12,8 @@ func (b brokenPolicy) Pick(_ PickKind, cs []Candidate, n int, _ *rand.Rand) []ne
 	switch b {
 	case "twice":
 		return []netip.AddrPort{cs[0].Peer, cs[0].Peer}
+	case "panic":
+		panic("index out of range")
 	case "stranger":
 		return []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:1")}
 	case "many":

@@ -39,6 +39,9 @@ type Config struct {
 	Log       *slog.Logger `json:"-"` // nil: slog.Default()
 	StorePath string       // file of the peer store; empty: none
 	Record    io.Writer    `json:"-"` // receives a recording for Replay; nil: none
+	// CheckInvariants looks at every invariant after every step, at a cost that grows with the known peers: for tests and for hunting
+	// bugs. Run ends with a *BreachError when one is broken.
+	CheckInvariants bool `json:"-"`
 }
 
 // Diversity bounds how much of the known set one network or one teller may fill. It applies to peers learnt from other peers,

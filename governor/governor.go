@@ -20,7 +20,7 @@ const (
 
 // ErrBootstrapTimeout ends Run: with bootstrap peers on and the ledger state too old, no state with trusted peers only was reached in
 // time; the host should restart (governor §7).
-var ErrBootstrapTimeout = errors.New("governor: no clean state with bootstrap peers in time")
+var ErrBootstrapTimeout error = fatalError("governor: no clean state with bootstrap peers in time")
 
 // CaughtUp is the [Ledger] of hosts that have none: young enough and caught up.
 type CaughtUp struct{}
@@ -91,8 +91,10 @@ func New(cfg Config, actions PeerActions, roots Roots, ledger Ledger) (*Governor
 // now is the time of the core.
 func (g *Governor) now() time.Duration { return time.Since(g.start) }
 
-// Run governs until ctx ends, or until the core gives up (ErrBootstrapTimeout). It returns when every goroutine it started
-// has ended. It can be called once.
+// Run governs until ctx ends, then it returns nil; or until it cannot go on, which is an error that the whole node has to stop for
+// (governor §11): [ErrBootstrapTimeout], a *[BreachError], or a *[PanicError] of Watch, without which it would be blind. Any other
+// panic in a function of the host is logged and costs no more than what it was called for. Run returns when every goroutine it
+// started has ended. It can be called once.
 func (g *Governor) Run(ctx context.Context) error {
 	g.mu.Lock()
 	ran := g.ran
@@ -104,27 +106,38 @@ func (g *Governor) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &run{Governor: g, ctx: ctx, reported: make(chan struct{}, 1)}
 	defer close(g.done)
-	stop := g.actions.Watch(func(peer netip.AddrPort, temperature int, retryAfter time.Duration, cause error) {
-		r.noteStatus(StatusSeen{Peer: peer, Temperature: Temperature(max(0, min(temperature, int(Hot)))), RetryAfter: retryAfter,
-			Cause: failureOf(cause)})
+	var stop func()
+	err := g.host("Watch", func() {
+		stop = g.actions.Watch(func(peer netip.AddrPort, temperature int, retryAfter time.Duration, cause error) {
+			r.noteStatus(StatusSeen{Peer: peer, Temperature: Temperature(max(0, min(temperature, int(Hot)))), RetryAfter: retryAfter,
+				Cause: failureOf(cause)})
+		})
 	})
-	err := r.loop()
+	if err == nil {
+		err = r.loop()
+	}
 	cancel()
 	if stop != nil {
-		stop()
+		_ = g.host("Watch's stop", stop) // it is in the log
 	}
 	r.jobs.Wait()
-	g.saveStore()
+	if breach := (*BreachError)(nil); !errors.As(err, &breach) {
+		g.saveStore()
+	}
 	return err
 }
 
 // run is one Run: what its goroutine alone touches.
 type run struct {
 	*Governor
-	ctx      context.Context
-	jobs     sync.WaitGroup
-	bulkSync bool
-	tooOld   bool
+	ctx  context.Context
+	jobs sync.WaitGroup
+
+	// What the host said last.
+	tooOld, bulkSync bool
+	bulkAgain        time.Duration // BulkSync is not asked before
+	settings         RootSettings
+	groups           []LocalRootGroup
 
 	reportMu sync.Mutex    // owns reports
 	reports  []Event       // of Watch, in order; at most a handful for each connection, for nothing goes up without an order of ours
@@ -152,11 +165,9 @@ func (r *run) takeReports() []Event {
 
 // loop owns the core: events come in, one Step each, orders go out.
 func (r *run) loop() error {
-	tooOld, ledgerChanged := r.ledger.Judgement()
-	r.tooOld, r.bulkSync = tooOld, r.ledger.BulkSync()
-	settings, settingsChanged := r.roots.Settings()
-	groups, localChanged := r.roots.LocalRoots()
-	first := []Event{Begin{LedgerSet{r.tooOld, r.bulkSync}, settings, groups}}
+	ledgerChanged, settingsChanged, localChanged := r.judgement(), r.rootSettings(), r.localRoots()
+	r.askBulkSync()
+	first := []Event{Begin{LedgerSet{r.tooOld, r.bulkSync}, r.settings, r.groups}}
 	if r.cfg.StorePath != "" {
 		peers, err := LoadPeers(r.cfg.StorePath)
 		if err != nil {
@@ -182,9 +193,8 @@ func (r *run) loop() error {
 		if ev == nil {
 			return nil
 		}
-		if bulk := r.ledger.BulkSync(); bulk != r.bulkSync {
-			r.bulkSync = bulk
-			if _, err = r.step(LedgerSet{r.tooOld, bulk}); err != nil {
+		if r.askBulkSync() {
+			if _, err = r.step(LedgerSet{r.tooOld, r.bulkSync}); err != nil {
 				return err
 			}
 		}
@@ -211,15 +221,15 @@ func (r *run) loop() error {
 		case <-timer.C:
 			ev = Tick{}
 		case <-ledgerChanged:
-			r.tooOld, ledgerChanged = r.ledger.Judgement()
-			r.bulkSync = r.ledger.BulkSync()
+			ledgerChanged = r.judgement()
+			r.askBulkSync()
 			ev = LedgerSet{r.tooOld, r.bulkSync}
 		case <-settingsChanged:
-			settings, settingsChanged = r.roots.Settings()
-			ev = SettingsSet{settings}
+			settingsChanged = r.rootSettings()
+			ev = SettingsSet{r.settings}
 		case <-localChanged:
-			groups, localChanged = r.roots.LocalRoots()
-			ev = LocalRootsSet{groups}
+			localChanged = r.localRoots()
+			ev = LocalRootsSet{r.groups}
 		case <-r.Governor.sightings:
 			ev = r.takeSightings()
 		case <-store.C:
@@ -232,41 +242,91 @@ func (r *run) loop() error {
 	}
 }
 
+// judgement, rootSettings and localRoots ask the host how things stand, and return what is closed when that is out of date. A host that
+// panics is taken by its last word and asked again a little later.
+func (r *run) judgement() (changed <-chan struct{}) {
+	if r.host("Judgement", func() { r.tooOld, changed = r.ledger.Judgement() }) != nil {
+		return later()
+	}
+	return changed
+}
+
+func (r *run) rootSettings() (changed <-chan struct{}) {
+	if r.host("Settings", func() { r.settings, changed = r.roots.Settings() }) != nil {
+		return later()
+	}
+	return changed
+}
+
+func (r *run) localRoots() (changed <-chan struct{}) {
+	if r.host("LocalRoots", func() { r.groups, changed = r.roots.LocalRoots() }) != nil {
+		return later()
+	}
+	return changed
+}
+
+// askBulkSync asks for the fetch mode and tells whether it is another one.
+func (r *run) askBulkSync() bool {
+	before, now := r.bulkSync, r.now()
+	if now >= r.bulkAgain && r.host("BulkSync", func() { r.bulkSync = r.ledger.BulkSync() }) != nil {
+		r.bulkAgain = now + askAgain
+	}
+	return r.bulkSync != before
+}
+
 // step runs one Step and what it orders, and returns when the next is due.
 func (r *run) step(ev Event) (time.Duration, error) {
-	r.mu.Lock()
-	now := r.now()
-	var recordErr error
-	if r.recorder != nil {
-		if recordErr = r.recorder.Record(ev, now); recordErr != nil {
-			r.recorder = nil
-		}
-	}
-	out := r.core.Step(ev, now)
-	effects := append([]Effect(nil), out.Effects...)
-	traces := append([]Trace(nil), out.Trace...)
-	for _, e := range effects {
-		if e.Kind == Outbound {
-			close(r.trusted)
-			r.trusted = make(chan struct{})
-		}
-	}
-	r.mu.Unlock()
+	out, recordErr, err := r.stepCore(ev)
 	if recordErr != nil {
-		r.log.Warn("the recording ends here", "error", recordErr)
+		_ = r.host("log", func() { r.log.Warn("the recording ends here", "error", recordErr) })
 	}
-	for _, t := range traces {
-		if level := t.Severity(); r.log.Enabled(r.ctx, level) {
-			r.log.LogAttrs(r.ctx, level, t.Name, t.attrs()...)
+	if err != nil {
+		return Never, err
+	}
+	_ = r.host("log", func() {
+		for _, t := range out.Trace {
+			if level := t.Severity(); r.log.Enabled(r.ctx, level) {
+				r.log.LogAttrs(r.ctx, level, t.Name, t.attrs()...)
+			}
 		}
-	}
-	for _, e := range effects {
+	})
+	for _, e := range out.Effects {
 		if e.Kind == Fatal {
 			return Never, ErrBootstrapTimeout
 		}
 		r.carryOut(e)
 	}
 	return out.Wake, nil
+}
+
+// stepCore runs one Step. What it returns is a copy.
+func (r *run) stepCore(ev Event) (out Output, recordErr, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	if r.recorder != nil {
+		if failed := guard("Record", func() { recordErr = r.recorder.Record(ev, now) }); failed != nil {
+			recordErr = failed
+		}
+		if recordErr != nil {
+			r.recorder = nil
+		}
+	}
+	broken := guard("Step", func() { out = r.core.Step(ev, now) })
+	if broken == nil && r.cfg.CheckInvariants {
+		broken = r.core.Check()
+	}
+	if broken != nil {
+		return out, recordErr, &BreachError{ev, broken}
+	}
+	out.Effects, out.Trace = append([]Effect(nil), out.Effects...), append([]Trace(nil), out.Trace...)
+	for _, e := range out.Effects {
+		if e.Kind == Outbound {
+			close(r.trusted)
+			r.trusted = make(chan struct{})
+		}
+	}
+	return out, recordErr, nil
 }
 
 // post hands an event to the loop; it waits while too many wait, which slows down whoever reports.

@@ -51,10 +51,10 @@ func (r *run) carryOut(e Effect) {
 		if !ok {
 			return
 		}
-		settings, _ := r.roots.Settings()
+		slot, hash := r.settings.SnapshotSlot, r.settings.SnapshotHash
 		limit = verifyLimit
 		do = func(ctx context.Context) Event {
-			good, err := v.VerifySnapshot(ctx, settings.SnapshotSlot, settings.SnapshotHash)
+			good, err := v.VerifySnapshot(ctx, slot, hash)
 			return SnapshotVerified{OK: good && err == nil}
 		}
 	default:
@@ -67,7 +67,11 @@ func (r *run) carryOut(e Effect) {
 			defer cancel()
 			ctx = limited
 		}
-		if ev := do(ctx); ev != nil {
+		var ev Event
+		if err := r.host(e.Kind.String(), func() { ev = do(ctx) }); err != nil {
+			ev = e.failed(err)
+		}
+		if ev != nil {
 			r.post(ev)
 		}
 	})

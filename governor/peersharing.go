@@ -153,9 +153,9 @@ func (c *Core) inboundListed(e InboundListed) {
 		return
 	}
 	n := min(inboundAtOnce, deficit, len(cs))
-	picks := c.cfg.Policy.Pick(PickInbound, cs, n, c.rnd)
+	picks, note := c.askPolicy(PickInbound, n)
 	if !inboundPickOK(picks, shares, n) {
-		c.trace("PolicyViolation", n, len(picks), len(cs), PickInbound.String())
+		c.trace("PolicyViolation", n, len(picks), len(cs), note)
 		picks = SimplePolicy{}.Pick(PickInbound, cs, n, c.rnd)
 	}
 	c.trace("PickInboundPeers", c.targets.Known, actual, len(cs), "", picks...)

@@ -1,6 +1,9 @@
 package governor
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // pick asks the policy for at most n of the peers in the given places of some kinds. It returns how many candidates there were.
 func (c *Core) pick(what PickKind, n int, ks []kind, ps ...place) ([]*peer, int) {
@@ -28,21 +31,37 @@ func (c *Core) choose(what PickKind, n int) ([]*peer, int) {
 	if n <= 0 {
 		return nil, total
 	}
-	show := c.cfg.Limits.Candidates + 4*n
+	c.sample(max(n, c.show(what, n, total)), total)
+	picks, note := c.askPolicy(what, n)
+	if peers, ok := c.checked(picks, n); ok {
+		return peers, total
+	}
+	c.trace("PolicyViolation", n, len(picks), total, note)
+	uniform := SimplePolicy{}.Pick(PickColdToWarm, c.candidates, n, c.rnd)
+	peers, _ := c.checked(uniform, n)
+	return peers, total
+}
+
+// show is how many of the candidates the policy is shown.
+func (c *Core) show(what PickKind, n, total int) (show int) {
+	show = c.cfg.Limits.Candidates + 4*n
+	defer func() { _ = recover() }() // if it cannot even say that, Pick will tell
 	if s, ok := c.cfg.Policy.(Sampler); ok {
 		if show = s.Sample(what, n); show <= 0 {
 			show = total
 		}
 	}
-	c.sample(max(n, show), total)
-	picks := c.cfg.Policy.Pick(what, c.candidates, n, c.rnd)
-	if peers, ok := c.checked(picks, n); ok {
-		return peers, total
-	}
-	c.trace("PolicyViolation", n, len(picks), total, what.String())
-	uniform := SimplePolicy{}.Pick(PickColdToWarm, c.candidates, n, c.rnd)
-	peers, _ := c.checked(uniform, n)
-	return peers, total
+	return show
+}
+
+// askPolicy has the policy pick at most n of c.candidates. A policy that panics has picked nobody.
+func (c *Core) askPolicy(what PickKind, n int) (picks []netip.AddrPort, note string) {
+	defer func() {
+		if r := recover(); r != nil {
+			picks, note = nil, fmt.Sprintf("%v: panic: %v", what, r)
+		}
+	}()
+	return c.cfg.Policy.Pick(what, c.candidates, n, c.rnd), what.String()
 }
 
 func (c *Core) checked(picks []netip.AddrPort, n int) ([]*peer, bool) {

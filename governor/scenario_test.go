@@ -247,6 +247,8 @@ func (s *stage) config(o options) {
 		cfg.Policy = brokenPolicy("empty")
 	case "twice":
 		cfg.Policy = brokenPolicy("twice")
+	case "panic":
+		cfg.Policy = brokenPolicy("panic")
 	case "stranger":
 		cfg.Policy = brokenPolicy("stranger")
 	case "many":
