@@ -44,6 +44,7 @@ type nodeOptions struct {
 	lenient      bool
 	magic        uint64
 	mempoolBytes int
+	timeouts     connmgr.Timeouts // the defaults, but in tests
 }
 
 // host is a node, what it stands on and what shows it.
@@ -78,7 +79,7 @@ func serve(ctx context.Context, o nodeOptions, out, stderr io.Writer) error {
 func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr io.Writer) (_ *host, err error) {
 	h := &host{o: o, log: log, events: newEvents(out), began: time.Now()}
 	cfg := node.Config{
-		Network: connmgr.Network(o.magic), Governor: configuration(o.preset), Log: log,
+		Network: connmgr.Network(o.magic), Governor: configuration(o.preset), Timeouts: o.timeouts, Log: log,
 		Mempool: node.MempoolConfig{Dir: o.mempool, Bytes: o.mempoolBytes, Rescan: rescanEvery},
 		Decided: h.events.decided, Adopted: h.events.adopted, Moved: h.moved,
 	}

@@ -125,7 +125,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	localRoots(t, file, always...)
 	var out output
 	h, err := newHost(t.Context(), nodeOptions{listen: "127.0.0.1:0", magic: testMagic, preset: "private", topology: file, mempool: filepath.Join(dir, "m"),
-		mempoolBytes: 16 << 20}, slog.New(slog.DiscardHandler), &out, io.Discard)
+		mempoolBytes: 16 << 20,
+		timeouts:     connmgr.Timeouts{RemoteIdle: 100 * time.Millisecond, OutboundIdle: 100 * time.Millisecond, TimeWait: -1}}, slog.New(slog.DiscardHandler), &out, io.Discard)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
