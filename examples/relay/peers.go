@@ -81,10 +81,11 @@ func (p peers) load(log *slog.Logger) (*topology.Topology, error) {
 		}
 		t = &topology.Topology{LocalRoots: t.LocalRoots}
 	}
-	if n := int64(len(p.static)); n > 0 {
-		static := topology.Group{AccessPoints: p.static, HotValency: n, WarmValency: n, Advertise: true, Trustable: true}
-		t.LocalRoots = append([]topology.Group{static}, t.LocalRoots...)
+	groups := make([]topology.Group, 0, len(p.static)+len(t.LocalRoots))
+	for _, a := range p.static { // a group each: a name may have several addresses, of which one is enough
+		groups = append(groups, topology.Group{AccessPoints: []topology.AccessPoint{a}, HotValency: 1, WarmValency: 1, Advertise: true, Trustable: true})
 	}
+	t.LocalRoots = append(groups, t.LocalRoots...)
 	return t, nil
 }
 
