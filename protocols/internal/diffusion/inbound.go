@@ -41,6 +41,10 @@ func (l Limits) withDefaults(d *Dialect) Limits {
 	return l
 }
 
+// askAgain is after how long a peer that had no news is asked for some again while an item that another peer was asked for stands in
+// its queue. A request that waits for news is not allowed then (wire §8), and the other one's answer may take seconds.
+const askAgain = 50 * time.Millisecond
+
 const (
 	forgiven = 0.1 // score a second
 	maxScore = 900
@@ -76,8 +80,9 @@ type inPeer struct {
 	queue    []inEntry // announced and not acknowledged, at most the window
 	idsDue   bool      // a request for ids is unanswered
 	idsAsked int       // in it
-	dry      bool      // the last answer had no ids: asking again makes no sense before something is acknowledged
-	requests int       // for items, unanswered
+	dry      bool      // the last answer had no ids
+	dried    time.Duration
+	requests int // for items, unanswered
 	bytes    int
 	score    float64
 	scored   time.Duration
@@ -184,8 +189,10 @@ func (in *inbound) next(p *inPeer, outstanding, room int, now time.Duration) (r 
 		return r, later
 	case left == 0 && outstanding == 0 && req > 0:
 		r = request{kind: askIDs, blocking: true, ack: ack, req: req}
-	case left > 0 && (ack > 0 || req > 0 && !p.dry):
+	case left > 0 && (ack > 0 || req > 0 && (!p.dry || now >= p.dried+askAgain)):
 		r = request{kind: askIDs, ack: ack, req: req}
+	case left > 0 && req > 0:
+		return r, sooner(later, p.dried+askAgain-now)
 	default:
 		return r, later
 	}
@@ -195,6 +202,14 @@ func (in *inbound) next(p *inPeer, outstanding, room int, now time.Duration) (r 
 	p.queue = p.queue[:copy(p.queue, p.queue[ack:])]
 	p.idsDue, p.idsAsked = true, req
 	return r, 0
+}
+
+// sooner is the smaller of two waits; zero is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b < a {
+		return b
+	}
+	return a
 }
 
 // wanted chooses items to ask p for, and reserves them. full says that there is no room for one that is wanted.
@@ -217,9 +232,7 @@ func (in *inbound) wanted(p *inPeer, room int, now time.Duration) (ids []string,
 		case item.copies >= in.limits.Copies:
 			continue
 		case item.copies > 0 && now < item.asked+in.limits.Hedge:
-			if wait := item.asked + in.limits.Hedge - now; later == 0 || wait < later {
-				later = wait
-			}
+			later = sooner(later, item.asked+in.limits.Hedge-now)
 			continue
 		case in.useless(p, now) && in.betterOffer(p, e.id, now):
 			if later == 0 {
@@ -257,7 +270,7 @@ func (in *inbound) wanted(p *inPeer, room int, now time.Duration) (ids []string,
 // may be is never asked for.
 func (in *inbound) announced(p *inPeer, ids []Announced, now time.Duration) {
 	p.idsDue, p.idsAsked = false, 0
-	p.dry = len(ids) == 0
+	p.dry, p.dried = len(ids) == 0, now
 	for _, a := range ids {
 		id := string(a.ID)
 		item := in.items[id]

@@ -271,8 +271,8 @@ func TestSecondPeerIsAskedWhenTheFirstIsSlow(t *testing.T) {
 	require.Equal(t, askIDs, b.pending[0].kind, "the second one is not")
 	require.True(t, w.answer(b))
 	_, later := w.in.next(b.peer, 0, 1<<30, w.now)
-	require.Equal(t, w.in.limits.Hedge, later)
-	w.now += later
+	require.Equal(t, askAgain, later, "for news, until it is time")
+	w.now += w.in.limits.Hedge
 	require.True(t, w.ask(b))
 	require.Equal(t, 2, w.in.items[all[0]].copies)
 	require.True(t, w.answer(b))
@@ -280,6 +280,34 @@ func TestSecondPeerIsAskedWhenTheFirstIsSlow(t *testing.T) {
 	}
 	require.Equal(t, 1.0, a.peer.scoreAt(w.now), "late")
 	require.Zero(t, b.peer.scoreAt(w.now))
+}
+
+// TestNewsDoesNotWaitForAnotherPeersAnswer: an item that a slow peer was asked for stands unacknowledged in a fast peer's queue, where
+// it forbids a request that waits for news. What the fast peer announces meanwhile is heard of all the same.
+func TestNewsDoesNotWaitForAnotherPeersAnswer(t *testing.T) {
+	all, size := numbered(0, 2)
+	w := newWorld(t, 1, Limits{}, 1<<30)
+	slow, fast := w.add(all[:1], size), w.add(all[:1], size)
+	for _, o := range []*owner{slow, fast} {
+		w.ask(o)
+		require.True(t, w.answer(o))
+	}
+	w.ask(slow)
+	w.ask(fast)
+	require.True(t, w.answer(fast), "no news")
+	require.False(t, w.ask(fast))
+	fast.own = all
+	r, later := w.in.next(fast.peer, 0, 1<<30, w.now)
+	require.Equal(t, nothing, r.kind)
+	require.Equal(t, askAgain, later)
+	w.now += later
+	require.True(t, w.ask(fast))
+	require.True(t, w.answer(fast))
+	w.ask(fast)
+	require.True(t, w.answer(fast))
+	require.Contains(t, w.have, all[1])
+	require.NotContains(t, w.have, all[0])
+	require.Less(t, w.now, w.in.limits.Hedge)
 }
 
 func TestUselessPeerIsAskedLast(t *testing.T) {
