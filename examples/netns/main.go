@@ -22,7 +22,7 @@ nothing of it is left on this machine: no process, namespace or device. Where na
 
 It takes at most four minutes, needs root, and reaches nothing outside of its namespaces. The report goes to stdout, and as JSON to the
 file -out; with -json stdout gets one JSON object a line. The commands relay and gossip are those in -bin, else they are built.
-Logs and data stay in the folder -dir, which must be empty or not there; without it they stay only after a failure.`
+Logs, data and every delivery stay in the folder -dir, which must be empty or not there; without it they stay only after a failure.`
 
 // The process that starts others must not lose the thread it started them from: they are told to die with it.
 func init() { runtime.LockOSThread() }

@@ -22,32 +22,32 @@ func TestRowIsByNearestRank(t *testing.T) {
 
 func TestTrackerKnowsWhoLacksWhat(t *testing.T) {
 	k := newTracker(3)
-	now := time.Unix(0, 0)
+	early, b, now := name{transaction, "early"}, name{block, "b"}, time.Unix(0, 0)
 	at := func(s int) time.Time { return now.Add(time.Duration(s) * time.Second) }
-	k.seenAt(name{transaction, "early"}, 2, at(1)) // before the word of its birth has come
+	k.seenAt(early, 2, at(1)) // before the word of its birth has come
 	require.True(t, k.complete())
-	k.bornAt(name{transaction, "early"}, 0, at(0))
+	k.bornAt(early, 0, at(0))
 	_, lacks := k.state()
 	require.Equal(t, []int{0, 1, 0}, lacks)
-	k.bornAt(name{block, "b"}, producerSite, at(2))
-	k.bornAt(name{block, "b"}, producerSite, at(9))
+	k.bornAt(b, producerSite, at(2))
+	k.bornAt(b, producerSite, at(9))
 	born, lacks := k.state()
 	require.Equal(t, []int{1, 2, 1}, lacks)
 	require.Equal(t, [kinds]int{1, 1, 0}, born)
 	for i := range 3 {
-		k.seenAt(name{block, "b"}, i, at(3+i))
-		k.seenAt(name{block, "b"}, i, at(20))
+		k.seenAt(b, i, at(3+i))
+		k.seenAt(b, i, at(20))
 	}
 	require.False(t, k.complete())
-	k.seenAt(name{transaction, "early"}, 0, at(0)) // where it is from: no delivery
-	k.seenAt(name{transaction, "early"}, 1, at(4))
+	k.seenAt(early, 0, at(0)) // where it is from: no delivery
+	k.seenAt(early, 1, at(4))
 	require.True(t, k.complete())
 	k.seenAt(name{artifact, "stranger"}, 1, at(5))
 	all, strange := k.deliveries()
 	require.Equal(t, []name{{artifact, "stranger"}}, strange)
 	require.ElementsMatch(t, []delivery{
-		{transaction, 0, 1, at(0), at(4)}, {transaction, 0, 2, at(0), at(1)},
-		{block, producerSite, 0, at(2), at(3)}, {block, producerSite, 1, at(2), at(4)}, {block, producerSite, 2, at(2), at(5)},
+		{early, 0, 1, at(0), at(4)}, {early, 0, 2, at(0), at(1)},
+		{b, producerSite, 0, at(2), at(3)}, {b, producerSite, 1, at(2), at(4)}, {b, producerSite, 2, at(2), at(5)},
 	}, all)
 }
 
@@ -57,7 +57,7 @@ func TestJudge(t *testing.T) {
 	at := func(s float64) time.Time { return time.Unix(0, 0).Add(time.Duration(s * float64(time.Second))) }
 	ph := phases{at(1), at(10), at(20)}
 	d := func(k kind, from, to int, born, seen float64) delivery {
-		return delivery{k, from, to, at(born), at(seen)}
+		return delivery{name{kind: k}, from, to, at(born), at(seen)}
 	}
 	usual := []delivery{
 		d(block, producerSite, 0, 2, 2.010), d(block, producerSite, 0, 12, 12.030), d(block, producerSite, 0, 22, 22.020),

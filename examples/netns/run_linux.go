@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -501,10 +502,40 @@ func (s *simulation) report(failed error, stdout io.Writer) error {
 	if s.o.out != "" {
 		errs = append(errs, sum.save(s.o.out))
 	}
+	if s.o.dir != "" {
+		errs = append(errs, s.saveDeliveries(all))
+	}
 	if s.o.json {
 		errs = append(errs, s.lines.Write(sum))
 	} else {
 		errs = append(errs, sum.write(stdout))
 	}
 	return errors.Join(errs...)
+}
+
+// saveDeliveries writes every delivery to a file, one JSON object a line, the earliest birth first.
+func (s *simulation) saveDeliveries(all []delivery) error {
+	slices.SortFunc(all, func(a, b delivery) int { return cmp.Or(a.born.Compare(b.born), a.seen.Compare(b.seen)) })
+	f, err := os.Create(filepath.Join(s.dir, "deliveries.json"))
+	if err != nil {
+		return err
+	}
+	where := func(i int) string {
+		if i == producerSite {
+			return s.plan.producer.name
+		}
+		return s.plan.relays[i].name
+	}
+	lines := cli.NewLines(f)
+	for _, d := range all {
+		err = lines.Write(struct {
+			Kind string  `json:"kind"`
+			ID   string  `json:"id"`
+			From string  `json:"from"`
+			To   string  `json:"to"`
+			Born float64 `json:"born_s"` // since the start
+			Took float64 `json:"took_ms"`
+		}{d.kind.String(), d.id, where(d.from), where(d.to), ms(d.born.Sub(s.began)) / 1000, ms(d.seen.Sub(d.born))})
+	}
+	return errors.Join(err, f.Close())
 }

@@ -104,7 +104,7 @@ func (t *tracker) complete() bool {
 
 // delivery is an item's way to one relay.
 type delivery struct {
-	kind       kind
+	name
 	from, to   int // relays; from may be producerSite
 	born, seen time.Time
 }
@@ -120,7 +120,7 @@ func (t *tracker) deliveries() (all []delivery, strange []name) {
 		}
 		for i, seen := range it.seen {
 			if i != it.origin && !seen.IsZero() {
-				all = append(all, delivery{n.kind, it.origin, i, it.born, seen})
+				all = append(all, delivery{n, it.origin, i, it.born, seen})
 			}
 		}
 	}
