@@ -97,56 +97,11 @@ func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr i
 		}
 		err = errors.Join(err, h.close())
 	}()
-	if o.preset == wallet && o.listen != "" {
-		log.Warn("the preset accepts no connections", "preset", o.preset, "listen", o.listen)
-	} else if o.preset != wallet {
-		if cfg.Listeners, err = listenNodes(ctx, o.listen); err != nil {
-			return nil, err
-		}
-	}
-	if o.socket != "" {
-		if cfg.Local, err = listenLocal(ctx, o.socket); err != nil {
-			return nil, err
-		}
-	}
-	if o.http != "" {
-		if h.web, err = net.Listen("tcp", o.http); err != nil {
-			err = fmt.Errorf("-http: %w", err)
-			return nil, err
-		}
-		if h.o.token == "" {
-			h.o.token = rand.Text()
-		}
-		fmt.Fprintf(stderr, "http://%s/#token=%s\n", h.web.Addr(), h.o.token)
-	}
-	h.peers = peers{file: o.topology, closed: localRootsOnly(o.preset), read: topology.Options{
-		Lenient: o.lenient, Convert: true, Producer: o.preset == "producer", PeerSharing: cfg.Governor.PeerSharing,
-	}}
-	families := map[bool]bool{} // by whether it is IPv4
-	for _, ln := range cfg.Listeners {
-		at := ln.Addr().(*net.TCPAddr).AddrPort()
-		families[at.Addr().Is4()] = true
-		h.peers.read.Listen = append(h.peers.read.Listen, at)
-	}
-	for _, addr := range o.peers {
-		a, err := accessPoint(addr)
-		if err != nil {
-			return nil, err
-		}
-		h.peers.static = append(h.peers.static, a)
-	}
-	if cfg.Topology, err = h.peers.load(log); err != nil {
+	if err = h.listen(ctx, &cfg, stderr); err != nil {
 		return nil, err
 	}
-	cfg.Roots = topology.ProviderConfig{
-		Resolver: dns.New(dns.Config{}), NoIPv4: len(families) > 0 && !families[true], NoIPv6: len(families) > 0 && !families[false],
-		Dir: h.peers.dir(), Report: func(err error) { log.Warn("roots", "err", err) },
-	}
-	if cfg.Governor.StorePath, err = storePath(o.store); err != nil {
+	if err = h.whom(&cfg); err != nil {
 		return nil, err
-	}
-	if o.topology == "" {
-		cfg.Governor.Timing.InboundRetry, cfg.Timeouts.Maturity = inboundEvery, inboundMature
 	}
 	if h.scratch, err = os.MkdirTemp("", "relay-"); err != nil {
 		return nil, err
@@ -160,6 +115,66 @@ func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr i
 	handedOver = true
 	h.Node, err = node.Start(cfg)
 	return h, err
+}
+
+// listen opens all that is listened on.
+func (h *host) listen(ctx context.Context, cfg *node.Config, stderr io.Writer) (err error) {
+	if h.o.preset == wallet && h.o.listen != "" {
+		h.log.Warn("the preset accepts no connections", "preset", h.o.preset, "listen", h.o.listen)
+	} else if h.o.preset != wallet {
+		if cfg.Listeners, err = listenNodes(ctx, h.o.listen); err != nil {
+			return err
+		}
+	}
+	if h.o.socket != "" {
+		if cfg.Local, err = listenLocal(ctx, h.o.socket); err != nil {
+			return err
+		}
+	}
+	if h.o.http == "" {
+		return nil
+	}
+	if h.web, err = net.Listen("tcp", h.o.http); err != nil {
+		return fmt.Errorf("-http: %w", err)
+	}
+	if h.o.token == "" {
+		h.o.token = rand.Text()
+	}
+	_, err = fmt.Fprintf(stderr, "http://%s/#token=%s\n", h.web.Addr(), h.o.token)
+	return err
+}
+
+// whom says whom the node may know: the topology and how its names are resolved, the peer store, and who connects.
+func (h *host) whom(cfg *node.Config) (err error) {
+	h.peers = peers{file: h.o.topology, closed: localRootsOnly(h.o.preset), read: topology.Options{
+		Lenient: h.o.lenient, Convert: true, Producer: h.o.preset == "producer", PeerSharing: cfg.Governor.PeerSharing,
+	}}
+	cfg.Roots = topology.ProviderConfig{Resolver: dns.New(dns.Config{}), Dir: h.peers.dir(), Report: func(err error) { h.log.Warn("roots", "err", err) }}
+	cfg.Roots.NoIPv4, cfg.Roots.NoIPv6 = len(cfg.Listeners) > 0, len(cfg.Listeners) > 0
+	for _, ln := range cfg.Listeners {
+		at := ln.Addr().(*net.TCPAddr).AddrPort()
+		h.peers.read.Listen = append(h.peers.read.Listen, at)
+		if at.Addr().Unmap().Is4() {
+			cfg.Roots.NoIPv4 = false
+		} else {
+			cfg.Roots.NoIPv6 = false
+		}
+	}
+	for _, addr := range h.o.peers {
+		a, err := accessPoint(addr)
+		if err != nil {
+			return err
+		}
+		h.peers.static = append(h.peers.static, a)
+	}
+	if cfg.Topology, err = h.peers.load(h.log); err != nil {
+		return err
+	}
+	if h.o.topology == "" {
+		cfg.Governor.Timing.InboundRetry, cfg.Timeouts.Maturity = inboundEvery, inboundMature
+	}
+	cfg.Governor.StorePath, err = storePath(h.o.store)
+	return err
 }
 
 // storePath looks whether a peer store can be kept in a file, which it must not take from anything else.
