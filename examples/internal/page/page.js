@@ -118,6 +118,7 @@ function traffic(s) {
 const places = ["pending", "shown", "held", "wanted", "requested", "unjudged", "parked", "serving"];
 function queues(s) {
   $("queues").hidden = $("f-art").hidden = !s.queues.length;
+  $("f-diff").hidden = own(s).length < 2; // one node sees blocks arrive, not travel
   $("traffic").classList.toggle("wide", !s.queues.length);
   const [head, body] = $("queues").querySelectorAll("thead, tbody");
   if (!head.firstChild) {
