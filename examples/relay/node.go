@@ -250,14 +250,14 @@ func (h *host) reload() {
 		h.events.add(event{Event: "topology", Error: err.Error()})
 		return
 	}
-	h.Apply(t, func(c topology.Changes) {
-		changes := lines(c)
-		for _, l := range changes {
-			h.log.Info("topology", "change", l)
-		}
-		h.log.Info("topology reloaded", "file", h.peers.file, "local", summary(c))
-		h.events.add(event{Event: "topology", Changes: changes, Detail: summary(c)})
-	})
+	c := h.Changes(t)
+	changes := lines(c)
+	for _, l := range changes {
+		h.log.Info("topology", "change", l)
+	}
+	h.events.add(event{Event: "topology", Changes: changes, Detail: summary(c)})
+	h.Apply(t)
+	h.log.Info("topology reloaded", "file", h.peers.file, "local", summary(c))
 }
 
 // moved is told of changes of connections.

@@ -78,8 +78,7 @@ type Node struct {
 	tally   metrics.Tally // of manager
 	locals  metrics.Tally // of local
 
-	applying sync.Mutex // one Apply at a time
-	topology *topology.Topology
+	topology *topology.Topology // in force
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -252,11 +251,11 @@ func (n *Node) Wait(ctx context.Context) error {
 	}
 }
 
-// Apply makes another topology count: what it changes is told first, and connections that it does not change stay.
-func (n *Node) Apply(t *topology.Topology, before func(topology.Changes)) {
-	n.applying.Lock()
-	defer n.applying.Unlock()
-	before(topology.Diff(n.topology, t))
+// Changes says what a topology would change.
+func (n *Node) Changes(t *topology.Topology) topology.Changes { return topology.Diff(n.topology, t) }
+
+// Apply makes another topology count. Connections that it does not change stay. It is called by one goroutine at a time, as Changes is.
+func (n *Node) Apply(t *topology.Topology) {
 	n.roots.Apply(t)
 	n.topology = t
 }
