@@ -55,8 +55,8 @@ func (n *network) check() (state, error) {
 		}
 		s.complete++
 	}
-	if s.blocks == 0 || s.txs == 0 || s.artifacts == 0 {
-		errs = append(errs, fmt.Errorf("%d blocks, %d transactions and %d artifacts were made: too few for a test", s.blocks, s.txs, s.artifacts))
+	if s.blocks == 0 {
+		errs = append(errs, errors.New("no block was made"))
 	}
 	return s, errors.Join(errs...)
 }

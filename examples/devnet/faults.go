@@ -7,53 +7,73 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // faults is the weather between the nodes: which of them cannot reach which others, and which are slow.
 type faults struct {
-	at map[netip.AddrPort]int // nodes by the addresses where they listen
+	at  map[netip.AddrPort]int  // nodes by the addresses where they listen
+	now atomic.Pointer[weather] // looked at for every read and write
 
-	mu      sync.Mutex
-	side    map[int]int // of the partition; nodes that are not in it are on side 0
-	changed chan struct{}
+	mu    sync.Mutex // held while the weather changes
+	links map[*link]bool
+}
+
+// weather at one moment; it is never changed, but replaced.
+type weather struct {
+	apart   map[int]bool          // the small side of the partition
 	slow    map[int]time.Duration // added to each write
-	links   map[*link]bool        // open ones
+	changed chan struct{}         // closed when there is another
 }
 
 func newFaults() *faults {
-	return &faults{at: map[netip.AddrPort]int{}, side: map[int]int{}, changed: make(chan struct{}), slow: map[int]time.Duration{},
-		links: map[*link]bool{}}
+	f := &faults{at: map[netip.AddrPort]int{}, links: map[*link]bool{}}
+	f.now.Store(&weather{changed: make(chan struct{})})
+	return f
+}
+
+// turn changes the weather.
+func (f *faults) turn(change func(w *weather)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.now.Load()
+	w := &weather{old.apart, old.slow, make(chan struct{})}
+	change(w)
+	f.now.Store(w)
+	close(old.changed)
 }
 
 // partition cuts these nodes off from the others, nil heals.
 func (f *faults) partition(ids []int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	clear(f.side)
-	for _, id := range ids {
-		f.side[id] = 1
-	}
-	close(f.changed)
-	f.changed = make(chan struct{})
+	f.turn(func(w *weather) {
+		w.apart = map[int]bool{}
+		for _, id := range ids {
+			w.apart[id] = true
+		}
+	})
 }
 
 // slowDown delays everything a node sends; 0 ends that.
 func (f *faults) slowDown(id int, by time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.slow, id)
-	if by > 0 {
-		f.slow[id] = by
-	}
+	f.turn(func(w *weather) {
+		slow := map[int]time.Duration{}
+		maps.Copy(slow, w.slow)
+		if delete(slow, id); by > 0 {
+			slow[id] = by
+		}
+		w.slow = slow
+	})
 }
 
 // cut resets all connections of a node.
-func (f *faults) cut(id int) {
+func (f *faults) cut(id int) { f.reset(func(l *link) bool { return l.local == id }) }
+
+func (f *faults) reset(which func(*link) bool) {
 	f.mu.Lock()
 	var mine []*link
 	for l := range f.links {
-		if l.local == id {
+		if which(l) {
 			mine = append(mine, l)
 		}
 	}
@@ -65,18 +85,10 @@ func (f *faults) cut(id int) {
 }
 
 // isolated lists the nodes that are cut off.
-func (f *faults) isolated() []int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Sorted(maps.Keys(f.side))
-}
+func (f *faults) isolated() []int { return slices.Sorted(maps.Keys(f.now.Load().apart)) }
 
 // slowed lists the nodes that are slow.
-func (f *faults) slowed() []int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.Sorted(maps.Keys(f.slow))
-}
+func (f *faults) slowed() []int { return slices.Sorted(maps.Keys(f.now.Load().slow)) }
 
 // bearer puts the sockets of a node's connection manager under the weather. Both ends of a connection have the address of a node,
 // for those are dialled from where their node listens.
@@ -132,9 +144,6 @@ func (f *faults) under(socket net.Conn, local, remote int) net.Conn {
 		return socket
 	}
 	l := &link{TCPConn: tcp, f: f, local: local, remote: remote, closed: make(chan struct{})}
-	for i := range l.until {
-		l.until[i].changed = make(chan struct{})
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.links[l] = true

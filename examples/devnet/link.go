@@ -23,7 +23,7 @@ type link struct {
 
 type deadline struct {
 	at      time.Time     // zero: none
-	changed chan struct{} // closed by the next change
+	changed chan struct{} // closed by the next change; nil while nobody waits for that
 }
 
 const (
@@ -93,44 +93,60 @@ func (l *link) set(t time.Time, ways ...int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, way := range ways {
-		close(l.until[way].changed)
-		l.until[way] = deadline{t, make(chan struct{})}
+		d := &l.until[way]
+		if d.changed != nil {
+			close(d.changed)
+		}
+		*d = deadline{at: t}
 	}
+}
+
+// deadline returns when waiting must end, and a channel that is closed when that changes.
+func (l *link) deadline(way int) (at time.Time, changed <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := &l.until[way]
+	if d.changed == nil {
+		d.changed = make(chan struct{})
+	}
+	return d.at, d.changed
 }
 
 // wait returns when bytes come through. The error is that of a deadline, or of the link's end.
 func (l *link) wait(way int) error {
 	for {
-		l.f.mu.Lock()
-		apart := l.f.side[l.local] != l.f.side[l.remote]
-		changed, delay := l.f.changed, l.f.slow[l.local]
-		l.f.mu.Unlock()
-		if !apart {
-			if way == writing && delay > 0 {
-				select {
-				case <-time.After(delay):
-				case <-l.closed:
-					return net.ErrClosed
-				}
+		w := l.f.now.Load()
+		if w.apart[l.local] == w.apart[l.remote] {
+			if by := w.slow[l.local]; way == writing && by > 0 {
+				return l.pause(by)
 			}
 			return nil
 		}
-		l.mu.Lock()
-		until := l.until[way]
-		l.mu.Unlock()
+		at, moved := l.deadline(way)
 		var passed <-chan time.Time
-		if !until.at.IsZero() {
-			t := time.NewTimer(time.Until(until.at))
+		if !at.IsZero() {
+			t := time.NewTimer(time.Until(at))
 			defer t.Stop()
 			passed = t.C
 		}
 		select {
-		case <-changed:
-		case <-until.changed:
+		case <-w.changed:
+		case <-moved:
 		case <-passed:
 			return os.ErrDeadlineExceeded
 		case <-l.closed:
 			return net.ErrClosed
 		}
+	}
+}
+
+func (l *link) pause(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-l.closed:
+		return net.ErrClosed
 	}
 }

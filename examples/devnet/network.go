@@ -111,8 +111,13 @@ func newNetwork(c config, dir string) (_ *network, err error) {
 	return n, nil
 }
 
+// goodbyes is how long nodes may take leave of each other when all are closed; then their connections are reset.
+const goodbyes = 1500 * time.Millisecond
+
 // close stops all nodes, side by side.
 func (n *network) close() error {
+	enough := time.AfterFunc(goodbyes, func() { n.faults.reset(func(*link) bool { return true }) })
+	defer enough.Stop()
 	var mu sync.Mutex
 	var errs []error
 	var stopping sync.WaitGroup
