@@ -1,4 +1,5 @@
-// Devnet runs a network of complete nodes in one process, over loopback TCP, and watches blocks and transactions travel through it.
+// Devnet runs a network of complete nodes in one process, over loopback TCP, and watches blocks, transactions and
+// artifacts travel through it.
 package main
 
 import (
@@ -19,11 +20,12 @@ import (
 const usage = `usage: devnet [-nodes 12] [-duration 0] [-chaos] [-http 127.0.0.1:7070] [-token T] [-seed 1] [-chain DIR] [-json]
 
 N complete nodes on loopback TCP. Each has its own governor, which knows the others as public roots and decides which of them to be
-connected to, and its own connection manager. One node produces a chain: the blocks in -chain DIR, or one generated from the seed;
-the others follow their hot peers with chain-sync, fetch with block-fetch and relay. Transactions enter at random nodes.
-With -duration it stops by itself, checks that every node holds every block and every transaction, and exits 0 only then.
-With -chaos nodes are killed, restarted, slowed and partitioned, until half the time is over or 30 s are left, whichever is later. At -http there are a live page, JSON under /api/ and Prometheus metrics at /metrics; -token guards what changes
-something there.`
+connected to, its own connection manager, and artifact pools with gossip on connections of their own. One node produces a chain: the
+blocks in -chain DIR, or one generated from the seed; the others follow their hot peers with chain-sync, fetch with block-fetch and
+relay. Transactions and artifacts enter at random nodes. All that a node has is on the disk, in a temporary folder.
+With -duration it stops by itself, checks that every node holds every block, transaction and artifact, and exits 0 only then. With
+-chaos nodes are killed, restarted, slowed and partitioned, until half the time is over or 30 s are left, whichever is later. At -http
+there are a live page, JSON under /api/ and Prometheus metrics at /metrics; -token guards what changes something there.`
 
 func main() { cli.Main("devnet", run) }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
@@ -54,6 +55,32 @@ func fetch(t *testing.T, url string) []byte {
 	return body
 }
 
+// TestStartIsQuick: twelve nodes show themselves within 3 s and have met their targets within 15 s, and all that the page says of peers
+// comes true.
+func TestStartIsQuick(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	url := shown(t, 12)
+	require.Contains(t, string(fetch(t, url+"/")), "<html")
+	require.Less(t, time.Since(began), 3*time.Second)
+	require.Eventually(t, func() bool {
+		var s page.Snapshot
+		require.NoError(t, json.Unmarshal(fetch(t, url+"/api/state"), &s))
+		links := map[string]int{}
+		for _, l := range s.Links {
+			links[l.Temperature]++
+			require.True(t, l.Temperature != "hot" || l.Duplex)
+		}
+		for _, n := range s.Nodes {
+			if n.Hot != targets(12).Active || n.Counters["hearth_artifact_peers"] != 6 {
+				return false
+			}
+		}
+		return links["hot"] == 12*11 && links["gossip"] == 12*6/2
+	}, 15*time.Second-time.Since(began), 50*time.Millisecond)
+	t.Logf("targets met after %v", time.Since(began))
+}
+
 // TestMetricsEqualThePage: at three moments, every value of /metrics is that of the JSON of the same snapshot.
 func TestMetricsEqualThePage(t *testing.T) {
 	t.Parallel()
@@ -67,11 +94,19 @@ func TestMetricsEqualThePage(t *testing.T) {
 		}, 20*time.Second, 50*time.Millisecond)
 		last = s.Number
 		p := expfmt.NewTextParser(model.LegacyValidation)
-		families, err := p.TextToMetricFamilies(strings.NewReader(string(fetch(t, fmt.Sprintf("%s/metrics?snapshot=%d", url, s.Number)))))
+		text := string(fetch(t, fmt.Sprintf("%s/metrics?snapshot=%d", url, s.Number)))
+		families, err := p.TextToMetricFamilies(strings.NewReader(text))
 		require.NoError(t, err)
+		problems, err := promlint.New(strings.NewReader(text)).Lint()
+		require.NoError(t, err)
+		for _, p := range problems {
+			require.Contains(t, p.Metric, "cardano_node_metrics_", p.Text)
+			require.Contains(t, p.Text, "camelCase", p.Metric)
+		}
 		values := 0
 		for name, f := range families {
 			require.NotEmpty(t, f.GetHelp(), name)
+			require.Contains(t, text, "# TYPE "+name+" ")
 			for _, m := range f.GetMetric() {
 				node := -1
 				var pairs []string // sorted by the text format

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/blake2b"
@@ -41,6 +42,8 @@ type Mempool struct {
 	cfg  MempoolConfig
 	seen map[string]seenFile // files read or refused, by name; owned by Run
 	gone retired
+
+	changing sync.Mutex // held while a transaction comes into memory and folder, or leaves both
 }
 
 // seenFile is when a file was read. One that has the name of what it holds cannot come to hold anything else.
@@ -85,6 +88,8 @@ func TxID(item []byte) ([]byte, error) {
 
 // Add implements [txsubmission.Sink]: a transaction from a peer or a local client is kept, and written to the folder.
 func (p *Mempool) Add(id, tx []byte) error {
+	p.changing.Lock()
+	defer p.changing.Unlock()
 	if p.Has(id) {
 		return nil
 	}

@@ -39,6 +39,8 @@ func (r *retired) add(id []byte) {
 // Retire takes transactions out of memory that everybody has, as a node does with those that are in a block: they are not offered any
 // more, nor taken in again for a while. Their files go to the folder "retired", unless they shall not be kept.
 func (p *Mempool) Retire(keep bool, ids ...[]byte) error {
+	p.changing.Lock()
+	defer p.changing.Unlock()
 	var errs []error
 	for _, id := range ids {
 		p.gone.add(id)
