@@ -9,6 +9,7 @@ const entryRoom = 1400
 type answer struct {
 	entries []byte // encoded
 	n       int
+	shown   int  // offers and pushes
 	now     bool // has a withdraw-1 or something urgent in it: rank 2
 	copies  int  // bodies pushed
 	bodies  int  // their bytes
@@ -42,6 +43,7 @@ func (v *View) next(now time.Duration, entries, inline int, tail bool, buf []byt
 			body := v.show(now, i, inline, &a)
 			inline -= body
 			entries--
+			a.shown++
 			a.now = a.now || c == Urgent
 		}
 	}
@@ -91,6 +93,8 @@ func (v *View) next(now time.Duration, entries, inline int, tail bool, buf []byt
 	}
 	if a.n > 0 {
 		v.answers++
+	}
+	if a.shown > 0 {
 		v.saidAt, v.pushDue = now, false
 	}
 	return a

@@ -20,8 +20,7 @@ type Link interface {
 // need not be copied behind its head, and who has something to say can say it at once, while nothing else waits to be cut.
 type Gatherer interface {
 	Link
-	// Put takes a part of a message without letting it leave, unless there is enough for a whole SDU. It blocks only while more
-	// than 64 KiB wait to be cut.
+	// Put takes a part of a message without letting it leave. It blocks only while more than 64 KiB wait to be cut.
 	Put(ctx context.Context, rank uint8, part []byte) error
 	// Flush lets what was put leave. It does not wait.
 	Flush() error

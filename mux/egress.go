@@ -40,8 +40,9 @@ type rankRun struct {
 	rank uint8
 }
 
-// append copies of p what the limit allows, or, if whole, all of it as long as the limit is not yet reached.
-func (e *egress) append(s *Stream, rank uint8, p []byte, whole bool) (n int, err error) {
+// append copies of p what the limit allows, or, if whole, all of it as long as the limit is not yet reached. Whole SDUs may leave at
+// once, unless they are held.
+func (e *egress) append(s *Stream, rank uint8, p []byte, whole, held bool) (n int, err error) {
 	size := s.m.cfg.SDUSize
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -71,7 +72,7 @@ func (e *egress) append(s *Stream, rank uint8, p []byte, whole bool) (n int, err
 		rest = rest[k:]
 	}
 	e.buffered += n
-	if !e.queued && (e.buffered >= size || e.buffered >= e.limit) {
+	if !e.queued && (e.buffered >= size && !held || e.buffered >= e.limit) {
 		e.enqueue(s)
 	}
 	return n, nil

@@ -116,8 +116,18 @@ func (s *Stream) Send(ctx context.Context, p []byte) error {
 // Append is [Stream.Send] with a rank, and without a promise when p leaves: bytes less than a whole SDU may wait for more
 // until [Stream.Flush] or until the limit is reached. Ranks above 7 count as 7.
 func (s *Stream) Append(ctx context.Context, rank uint8, p []byte) error {
+	return s.append(ctx, rank, p, false)
+}
+
+// Hold is [Stream.Append] that lets nothing leave before [Stream.Flush], unless the limit is reached: what is sent in parts shares
+// SDUs and writes.
+func (s *Stream) Hold(ctx context.Context, rank uint8, p []byte) error {
+	return s.append(ctx, rank, p, true)
+}
+
+func (s *Stream) append(ctx context.Context, rank uint8, p []byte, held bool) error {
 	for {
-		n, err := s.sending().append(s, rank, p, false)
+		n, err := s.sending().append(s, rank, p, false, held)
 		if err != nil {
 			return err
 		}
@@ -133,7 +143,7 @@ func (s *Stream) Append(ctx context.Context, rank uint8, p []byte) error {
 // TryAppend is Append that takes p whole or not at all and never blocks: it fails with an [*Error] of kind [EgressFull] while
 // the stream's egress limit is reached. The stream may hold one message beyond its limit.
 func (s *Stream) TryAppend(rank uint8, p []byte) error {
-	_, err := s.sending().append(s, rank, p, true)
+	_, err := s.sending().append(s, rank, p, true, false)
 	return err
 }
 

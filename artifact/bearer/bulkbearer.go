@@ -135,7 +135,7 @@ func (l *outLink) Send(ctx context.Context, rank uint8, msg []byte) error {
 
 // Put implements artifact.Gatherer. Join's message is not put.
 func (l *outLink) Put(ctx context.Context, rank uint8, part []byte) error {
-	return l.ended(l.b.out.Append(ctx, rank, part))
+	return l.ended(l.b.out.Hold(ctx, rank, part))
 }
 
 // Flush implements artifact.Gatherer.

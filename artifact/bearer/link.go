@@ -24,9 +24,9 @@ func (l *link) Send(ctx context.Context, rank uint8, msg []byte) error {
 	return l.s.WaitCut(ctx)
 }
 
-// Put appends to what leaves with the next Send, or as soon as an SDU is full.
+// Put appends to what leaves with the next Send or Flush.
 func (l *link) Put(ctx context.Context, rank uint8, part []byte) error {
-	return l.s.Append(ctx, rank, part)
+	return l.s.Hold(ctx, rank, part)
 }
 
 // Flush lets what was put leave.
