@@ -16,12 +16,13 @@ type Link interface {
 	Recv(ctx context.Context) ([]byte, error)
 }
 
-// Gatherer is a Link that can take messages, and parts of them, without waiting: small ones then share what carries them, a body
+// Gatherer is a Link that can take messages without waiting: small ones then share what carries them, a body
 // need not be copied behind its head, and who has something to say can say it at once, while nothing else waits to be cut.
 type Gatherer interface {
 	Link
-	// Put takes a part of a message without letting it leave. It blocks only while more than 64 KiB wait to be cut.
-	Put(ctx context.Context, rank uint8, part []byte) error
+	// Put takes a message, in two parts of which the second may be nil, without letting it leave. It blocks only while more than 64 KiB
+	// wait to be cut.
+	Put(ctx context.Context, rank uint8, head, body []byte) error
 	// Flush lets what was put leave. It does not wait.
 	Flush() error
 	// WaitCut is Flush that returns when nothing waits to be cut.

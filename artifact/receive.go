@@ -57,7 +57,8 @@ func (d *decoder) decode(s Stream, b []byte, bouncer func(kind uint32, id ID, at
 	default:
 		m.piece, err = decodePiece(b)
 		if err == nil && m.piece.tag != tagFetchDone {
-			m.how = plan(&m.piece)
+			pc := m.piece // so that only a piece is put on the heap
+			m.how = plan(&pc)
 			m.sum = m.how.sum(m.piece.data)
 		}
 	}

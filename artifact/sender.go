@@ -98,11 +98,12 @@ func (x *sender) now() {
 				return
 			}
 		case out.At != nil || total+out.Len() > gatherBytes:
-			go x.run(&out)
+			rest := out
+			go x.run(&rest)
 			return
 		default:
 			total += out.Len()
-			if err := put(x.ctx, g, &out, g.Put); err != nil {
+			if err := x.put(&out, false); err != nil {
 				x.lost(err)
 				return
 			}
@@ -119,22 +120,21 @@ func (x *sender) run(o *Out) {
 		}
 	}
 	for {
-		if o == nil {
-			out, ok := x.next()
-			if !ok {
-				if x.end() {
-					x.a.n.wg.Done()
-					return
-				}
-				continue
+		var out Out
+		ok := true
+		if o != nil {
+			out, o = *o, nil
+		} else if out, ok = x.next(); !ok {
+			if x.end() {
+				x.a.n.wg.Done()
+				return
 			}
-			o = &out
+			continue
 		}
-		if err := x.deliver(o); err != nil {
+		if err := x.deliver(out); err != nil {
 			x.lost(err)
 			return
 		}
-		o = nil
 	}
 }
 
@@ -145,11 +145,11 @@ func (x *sender) lost(err error) {
 }
 
 // deliver sends a message, and with it the small ones that are ready behind it.
-func (x *sender) deliver(o *Out) error {
-	x.read(o)
+func (x *sender) deliver(o Out) error {
+	x.read(&o)
 	g := x.gather
 	if g == nil {
-		return x.link.Send(x.ctx, o.Rank, x.whole(o))
+		return x.link.Send(x.ctx, o.Rank, x.whole(&o))
 	}
 	for total := 0; o.Last || o.Len() <= gatherMessage && total < gatherBytes; {
 		more, ok := x.next()
@@ -157,24 +157,24 @@ func (x *sender) deliver(o *Out) error {
 			break
 		}
 		total += o.Len()
-		if err := put(x.ctx, g, o, g.Put); err != nil {
+		if err := x.put(&o, false); err != nil {
 			return err
 		}
-		o = &more
-		x.read(o)
+		o = more
+		x.read(&o)
 	}
-	return put(x.ctx, g, o, g.Send)
+	return x.put(&o, true)
 }
 
-// put hands over head and body, the last of them with last.
-func put(ctx context.Context, g Gatherer, o *Out, last func(context.Context, uint8, []byte) error) error {
-	if len(o.Bytes) == 0 {
-		return last(ctx, o.Rank, o.Head)
-	}
-	if err := g.Put(ctx, o.Rank, o.Head); err != nil {
+// put hands over head and body; send lets them leave and waits until they have been cut.
+func (x *sender) put(o *Out, send bool) error {
+	if err := x.gather.Put(x.ctx, o.Rank, o.Head, o.Bytes); err != nil {
 		return err
 	}
-	return last(ctx, o.Rank, o.Bytes)
+	if send {
+		return x.gather.WaitCut(x.ctx)
+	}
+	return nil
 }
 
 // next composes the next message.

@@ -41,8 +41,8 @@ type rankRun struct {
 }
 
 // append copies of p what the limit allows, or, if whole, all of it as long as the limit is not yet reached. Whole SDUs may leave at
-// once, unless they are held.
-func (e *egress) append(s *Stream, rank uint8, p []byte, whole, held bool) (n int, err error) {
+// once, unless they are held; more is how many bytes are about to follow.
+func (e *egress) append(s *Stream, rank uint8, p []byte, more int, whole, held bool) (n int, err error) {
 	size := s.m.cfg.SDUSize
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -64,7 +64,7 @@ func (e *egress) append(s *Stream, rank uint8, p []byte, whole, held bool) (n in
 	for rest := p[:n]; len(rest) > 0; {
 		t := e.tail
 		if e.open < 0 || t.w-e.open-HeaderSize >= size || t.w == cap(t.buf) {
-			t = e.newFrame(s.m, len(rest))
+			t = e.newFrame(s.m, len(rest)+more)
 		}
 		frameEnd := min(e.open+HeaderSize+size, cap(t.buf))
 		k := copy(t.buf[t.w:frameEnd], rest)

@@ -116,18 +116,21 @@ func (s *Stream) Send(ctx context.Context, p []byte) error {
 // Append is [Stream.Send] with a rank, and without a promise when p leaves: bytes less than a whole SDU may wait for more
 // until [Stream.Flush] or until the limit is reached. Ranks above 7 count as 7.
 func (s *Stream) Append(ctx context.Context, rank uint8, p []byte) error {
-	return s.append(ctx, rank, p, false)
+	return s.append(ctx, rank, p, 0, false)
 }
 
-// Hold is [Stream.Append] that lets nothing leave before [Stream.Flush], unless the limit is reached: what is sent in parts shares
-// SDUs and writes.
-func (s *Stream) Hold(ctx context.Context, rank uint8, p []byte) error {
-	return s.append(ctx, rank, p, true)
+// Hold is [Stream.Append] of a message in two parts that lets nothing leave before [Stream.Flush], unless the limit is reached: what
+// is sent piecemeal shares SDUs and writes.
+func (s *Stream) Hold(ctx context.Context, rank uint8, head, body []byte) error {
+	if err := s.append(ctx, rank, head, len(body), true); err != nil {
+		return err
+	}
+	return s.append(ctx, rank, body, 0, true)
 }
 
-func (s *Stream) append(ctx context.Context, rank uint8, p []byte, held bool) error {
+func (s *Stream) append(ctx context.Context, rank uint8, p []byte, more int, held bool) error {
 	for {
-		n, err := s.sending().append(s, rank, p, false, held)
+		n, err := s.sending().append(s, rank, p, more, false, held)
 		if err != nil {
 			return err
 		}
@@ -143,7 +146,7 @@ func (s *Stream) append(ctx context.Context, rank uint8, p []byte, held bool) er
 // TryAppend is Append that takes p whole or not at all and never blocks: it fails with an [*Error] of kind [EgressFull] while
 // the stream's egress limit is reached. The stream may hold one message beyond its limit.
 func (s *Stream) TryAppend(rank uint8, p []byte) error {
-	_, err := s.sending().append(s, rank, p, true, false)
+	_, err := s.sending().append(s, rank, p, 0, true, false)
 	return err
 }
 

@@ -134,8 +134,8 @@ func (l *outLink) Send(ctx context.Context, rank uint8, msg []byte) error {
 }
 
 // Put implements artifact.Gatherer. Join's message is not put.
-func (l *outLink) Put(ctx context.Context, rank uint8, part []byte) error {
-	return l.ended(l.b.out.Hold(ctx, rank, part))
+func (l *outLink) Put(ctx context.Context, rank uint8, head, body []byte) error {
+	return l.ended(l.b.out.Hold(ctx, rank, head, body))
 }
 
 // Flush implements artifact.Gatherer.

@@ -25,8 +25,8 @@ func (l *link) Send(ctx context.Context, rank uint8, msg []byte) error {
 }
 
 // Put appends to what leaves with the next Send or Flush.
-func (l *link) Put(ctx context.Context, rank uint8, part []byte) error {
-	return l.s.Hold(ctx, rank, part)
+func (l *link) Put(ctx context.Context, rank uint8, head, body []byte) error {
+	return l.s.Hold(ctx, rank, head, body)
 }
 
 // Flush lets what was put leave.

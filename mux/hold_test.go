@@ -1,0 +1,39 @@
+package mux
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What is held leaves with Flush, in SDUs that it shares, however much it is; but not beyond the egress limit.
+func TestHold(t *testing.T) {
+	x, y := tcpPair(t)
+	p := muxPair(t, x, y, Config{EgressLimit: 100_000}, 5)
+	ctx := background(t)
+	a, b := p.a.Stream(5, Initiator), p.b.Stream(5, Responder)
+	require.Zero(t, a.Uncut())
+	require.NoError(t, a.Hold(ctx, DefaultRank, make([]byte, 14), make([]byte, 20_000)))
+	require.NoError(t, a.Hold(ctx, DefaultRank, make([]byte, 5), nil))
+	require.Equal(t, 20_019, a.Uncut(), "nothing has been cut")
+	require.NoError(t, a.Flush())
+	_, err := readFull(ctx, b, 20_019)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, b.Counters().SDUsIn)
+	require.NoError(t, a.WaitCut(ctx))
+	require.Zero(t, a.Uncut())
+
+	done := make(chan error, 1)
+	go func() { done <- a.Hold(ctx, DefaultRank, nil, make([]byte, 250_000)) }()
+	_, err = readFull(ctx, b, 200_000) // the limit lets it go
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	require.NoError(t, a.WaitCut(ctx))
+	_, err = readFull(ctx, b, 50_000)
+	require.NoError(t, err)
+
+	_, out := p.a.Traffic()
+	in, _ := p.b.Traffic()
+	require.Equal(t, out, in)
+	require.Equal(t, 270_019+HeaderSize*b.Counters().SDUsIn, in)
+}
