@@ -106,7 +106,7 @@ func (s situation) orders(t *testing.T, settled time.Duration) {
 	aborted := 0
 	for seed := range n {
 		late := []time.Duration{0, 2 * second, 30 * second}[seed%3]
-		m := s.run(t, seed, late, settled+late)
+		m := s.run(t, seed, late, settled+6*late) // as many results that wait for one another
 		for _, p := range m.order {
 			require.True(t, len(p.turns) == 0 || seed > 0, "%v has not done all that its script says", p.addr)
 		}
