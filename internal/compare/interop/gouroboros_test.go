@@ -51,8 +51,10 @@ type theirConfig struct {
 	server     bool
 	duplex     bool
 	magic      uint32
-	tap        *tap       // listens in, if set
-	refused    chan error // gets why handshakes failed, if set
+	tap        *tap        // listens in, if set
+	refused    chan error  // gets why handshakes failed, if set
+	failed     func(error) // told of every error of a server's connection, if set
+	more       []ouroboros.ConnectionOptionFunc
 }
 
 func gpoint(p chainsync.Point) gcommon.Point {
@@ -133,7 +135,7 @@ func newTheirs(conn net.Conn, c theirConfig) (*theirs, error) {
 			}),
 		)),
 	}
-	t.conn, err = ouroboros.NewConnection(options...)
+	t.conn, err = ouroboros.NewConnection(append(options, c.more...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -274,7 +276,10 @@ func serveTheirs(t testing.TB, kind, addr string, c theirConfig) (string, <-chan
 					return
 				}
 				accepted <- peer
-				for range peer.failed { // until it has shut down
+				for err := range peer.failed { // until it has shut down
+					if c.failed != nil {
+						c.failed(err)
+					}
 				}
 			})
 		}

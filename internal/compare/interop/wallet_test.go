@@ -33,11 +33,11 @@ type wallet struct {
 	cmd    *exec.Cmd
 }
 
-// buildWallet compiles the example as a user does, in the workspace of the repository.
-func buildWallet(t *testing.T) string {
+// build compiles an example as a user does, in the workspace of the repository.
+func build(t *testing.T, name string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "wallet")
-	build := exec.Command("go", "build", "-o", path, "./examples/wallet")
+	path := filepath.Join(t.TempDir(), name)
+	build := exec.Command("go", "build", "-o", path, "./examples/"+name)
 	build.Dir = filepath.Join("..", "..", "..")
 	build.Env = append(os.Environ(), "GOWORK=")
 	out, err := build.CombinedOutput()
@@ -94,7 +94,7 @@ func (w *wallet) end() {
 // another fork.
 func TestWallet(t *testing.T) {
 	all := realLinks(t)
-	path := buildWallet(t)
+	path := build(t, "wallet")
 	for _, local := range []bool{false, true} {
 		name, kind, flag, where := "TCP", "tcp", "-peer", func() string { return "127.0.0.1:0" }
 		if local {
