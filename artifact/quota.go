@@ -133,6 +133,13 @@ func (r *receiveCheck) get(id ID, now time.Duration) *check {
 	return c
 }
 
+// expire forgets what has expired of one owner's, from the oldest on.
+func (r *receiveCheck) expire(a *account, now time.Duration) {
+	for n := a.checks.front(); n != nil && n.v.expiry <= now; n = a.checks.front() {
+		r.drop(n.v.id)
+	}
+}
+
 // leave hands the verdicts of a peer that is gone to the common owner.
 func (r *receiveCheck) leave(a *account) {
 	for n := a.checks.front(); n != nil; n = a.checks.front() {

@@ -16,7 +16,9 @@ func (c *Consumer) everySecond() {
 	}
 	for _, p := range slices.Clone(c.peers) {
 		c.tend(p)
+		c.checks.expire(p.acct, c.now)
 	}
+	c.checks.expire(&c.checks.former, c.now)
 	c.expireAccounts()
 	var silent []*download
 	for _, d := range c.downs {
