@@ -14,7 +14,7 @@ import (
 
 // TestSoak: twelve nodes under chaos for half an hour, or for as long as HEARTH_SOAK says, lose nothing, and neither memory nor
 // goroutines nor descriptors grow: the medians of the first and of the last third are within 5 % of each other, or 2 MiB of heap and ten of the
-// others. Samples are taken while no node is down.
+// others. Samples are taken while no node is down. A run of less than 20 minutes shows only that nothing is lost.
 func TestSoak(t *testing.T) {
 	length := 30 * time.Minute
 	switch v := os.Getenv("HEARTH_SOAK"); v {
@@ -40,7 +40,7 @@ func TestSoak(t *testing.T) {
 	said := map[string]int{}
 	last := uint64(0)
 	var heap, goroutines, descriptors []int
-	tick := time.NewTicker(max(length/180, time.Second))
+	tick := time.NewTicker(max(length/900, time.Second))
 	defer tick.Stop()
 	for running := true; running; {
 		select {
@@ -74,7 +74,11 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	t.Log(said)
-	require.Greater(t, len(heap), 10)
+	require.NotEmpty(t, heap)
+	if length < 20*time.Minute {
+		t.Log("too short to compare: half of it is needed to fill what is bounded")
+		return
+	}
 	flat := func(what string, samples []int, slack int) {
 		third := len(samples) / 3
 		median := func(part []int) int { s := slices.Sorted(slices.Values(part)); return s[len(s)/2] }
