@@ -101,11 +101,11 @@ func (n *network) checkTxs(at *live) error {
 	missing := 0
 	var example error
 	for i, want := range all {
-		tx, err := at.Mempool().Tx([]byte(want)), error(nil)
+		tx, err := at.Mempool().Tx(want[:]), error(nil)
 		if tx == nil && i < settled {
-			tx, err = at.Mempool().Retired([]byte(want))
+			tx, err = at.Mempool().Retired(want[:])
 		}
-		if id, e := node.TxID(tx); e != nil || string(id) != want {
+		if id, e := node.TxID(tx); e != nil || txID(id) != want {
 			missing++
 			example = errors.Join(err, e)
 		}

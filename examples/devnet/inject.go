@@ -16,7 +16,7 @@ import (
 // Paces of what enters at random nodes: how long between two of them, and how many artifacts at most in a run that has an end.
 const (
 	txEvery       = 500 * time.Millisecond
-	artifactEvery = 500 * time.Millisecond
+	artifactEvery = 500 * time.Millisecond // at least
 	maxArtifacts  = 1500
 )
 
@@ -53,7 +53,7 @@ func (n *network) inject(ctx context.Context) error {
 		}
 		return n.submit(m, transaction(rnd))
 	})
-	at(max(artifactEvery, n.c.working()/maxArtifacts), 0x617274, func(m *member, rnd *rand.Rand) error {
+	at(n.c.artifactEvery(), 0x617274, func(m *member, rnd *rand.Rand) error {
 		if _, open := n.artifacts.count(); open >= maxOpen {
 			return nil
 		}
@@ -77,7 +77,7 @@ func (n *network) submit(m *member, tx []byte) error {
 	if err != nil {
 		return err
 	}
-	undo := n.txs.enter(string(id))
+	undo := n.txs.enter(txID(id))
 	if err = at.Mempool().Add(id, tx); err != nil {
 		undo()
 	}

@@ -18,8 +18,9 @@ type journal[K comparable] struct {
 	at      map[K]time.Time // of the open ones
 }
 
-func newJournal[K comparable](keep bool) *journal[K] {
-	return &journal[K]{keep: keep, at: map[K]time.Time{}}
+// newJournal returns a journal that keeps room entries from the start: 0 for one that keeps only the open ones.
+func newJournal[K comparable](room int) *journal[K] {
+	return &journal[K]{keep: room > 0, list: make([]K, 0, room), at: map[K]time.Time{}}
 }
 
 // enter adds an entry; undo takes it out again if nothing has come of it, before another is added.

@@ -47,6 +47,14 @@ const defaultHTTP = "127.0.0.1:7070"
 // working is how long blocks are produced and chaos reigns in a run that has an end; the rest is settling.
 func (c config) working() time.Duration { return max(c.duration/2, c.duration-settle) }
 
+// artifactEvery is how long between two artifacts.
+func (c config) artifactEvery() time.Duration { return max(artifactEvery, c.working()/maxArtifacts) }
+
+// expected is how many of something will be made that is made at this pace; 0 in a run without an end.
+func (c config) expected(every time.Duration) int {
+	return int(c.working()/every) + min(1, int(c.duration))
+}
+
 func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	var c config
 	fs := cli.Flags("devnet", usage)

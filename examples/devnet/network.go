@@ -39,7 +39,7 @@ type network struct {
 	began   time.Time
 
 	blocks    *journal[chain.Point]
-	txs       *journal[string] // by id
+	txs       *journal[txID]
 	artifacts *journal[artifactRef]
 	floor     atomic.Uint64 // serial number of the first artifact that is not settled
 	serial    uint64        // of the next artifact; of inject alone
@@ -52,6 +52,9 @@ type network struct {
 	count  uint64       // of all events ever
 }
 
+// txID is the id of a transaction in its envelope; those of all eras have this length.
+type txID [36]byte
+
 // artifactRef is an artifact that has entered.
 type artifactRef struct {
 	kind uint32
@@ -62,9 +65,9 @@ type artifactRef struct {
 const maxEvents = 2000
 
 func newNetwork(c config, dir string) (_ *network, err error) {
-	keep := c.duration > 0 // there is an end, and a check
 	n := &network{c: c, faults: newFaults(), began: time.Now(), failed: make(chan error, 1),
-		blocks: newJournal[chain.Point](keep), txs: newJournal[string](keep), artifacts: newJournal[artifactRef](keep)}
+		blocks: newJournal[chain.Point](c.expected(generatedEvery)), txs: newJournal[txID](c.expected(txEvery)),
+		artifacts: newJournal[artifactRef](c.expected(c.artifactEvery()))}
 	var lns []doors
 	defer func() {
 		if err != nil {

@@ -36,7 +36,7 @@ func (n *network) settleBefore(when time.Time) error {
 		}
 	}
 	closeOld(n.blocks, when, nodes, func(at *live, i int, _ chain.Point) bool { v := at.Chain().View(); return v.Len() > i })
-	closeOld(n.txs, when, nodes, func(at *live, _ int, id string) bool { return at.Mempool().Has([]byte(id)) })
+	closeOld(n.txs, when, nodes, func(at *live, _ int, id txID) bool { return at.Mempool().Has(id[:]) })
 	k := closeOld(n.artifacts, when, nodes, func(at *live, _ int, a artifactRef) bool { return at.pools.Has(a.kind, a.id) })
 	n.floor.Add(uint64(k))
 	for _, m := range n.members {
@@ -78,7 +78,7 @@ func (m *member) forget() error {
 	var old [][]byte
 	pool := at.Mempool()
 	for e, ok := pool.Next(0); ok; e, ok = pool.Next(e.Ticket) {
-		if _, open := n.txs.since(string(e.ID)); !open {
+		if _, open := n.txs.since(txID(e.ID)); !open {
 			old = append(old, e.ID)
 		}
 	}

@@ -121,8 +121,8 @@ func damage(t *testing.T, dir string) {
 
 // TestJournalIsBounded: what is settled is dropped unless it is to be kept.
 func TestJournalIsBounded(t *testing.T) {
-	for _, keep := range []bool{false, true} {
-		j := newJournal[int](keep)
+	for _, room := range []int{0, 5} {
+		j := newJournal[int](room)
 		for i := range 10 {
 			undo := j.enter(i)
 			if i == 9 {
@@ -145,7 +145,7 @@ func TestJournalIsBounded(t *testing.T) {
 		_, open = j.since(3)
 		require.False(t, open)
 		kept, settled := j.all()
-		if keep {
+		if room > 0 {
 			require.Len(t, kept, 9)
 			require.Equal(t, 4, settled)
 		} else {

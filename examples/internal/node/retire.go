@@ -8,7 +8,7 @@ import (
 )
 
 // remembered is how many of the transactions retired last are not taken in again when a peer still offers them.
-const remembered = 512
+const remembered = 128
 
 // retired is the ids of the latest transactions that were retired, a ring.
 type retired struct {
