@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
-	"syscall"
 )
 
 // Logger returns a log in the manner of services: text, one line a record, without the time when w is the journal, which has its own.
@@ -21,21 +19,6 @@ func Logger(w io.Writer) *slog.Logger {
 		}
 	}
 	return slog.New(slog.NewTextHandler(w, &o))
-}
-
-// isJournal tells whether w is the stream that JOURNAL_STREAM names by device and inode.
-func isJournal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	stream := os.Getenv("JOURNAL_STREAM")
-	if !ok || stream == "" {
-		return false
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
 // Notify tells the service manager how we are: "READY=1", "RELOADING=1", "STOPPING=1". Without one it does nothing; a failure is

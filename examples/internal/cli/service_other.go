@@ -2,4 +2,8 @@
 
 package cli
 
+import "io"
+
+func isJournal(io.Writer) bool { return false }
+
 func monotonic() string { return "" }
