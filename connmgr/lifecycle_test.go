@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -244,6 +245,7 @@ func TestPanicCostsOneConnection(t *testing.T) {
 			panic(on)
 		}
 	}
+	log := catchLog(t)
 	var at atomic.Value // the callback that panics
 	mp := letter(func(ctx context.Context, s *protocols.Session) error { boom("respond", &at); return nil })
 	mp.Enabled = func(protocols.Negotiated) bool { boom("enabled", &at); return true }
@@ -289,6 +291,7 @@ func TestPanicCostsOneConnection(t *testing.T) {
 				raw.Close()
 				synctest.Wait()
 				require.NoError(n, honest.Err())
+				require.Equal(n, 1, strings.Count(log.String(), "panic: "+on))
 			}, opts...)
 		})
 	}

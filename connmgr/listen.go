@@ -184,7 +184,6 @@ func transient(err error) bool {
 // reject gives up a bearer that has not become a connection.
 func (l *Listener) reject(bearer net.Conn, err error) {
 	_ = abandon(bearer, err)
-	logPanic(nil, bearer.RemoteAddr(), err)
 	if f := l.o.Rejected; f != nil {
 		logPanic(nil, bearer.RemoteAddr(), guard(func() { f(bearer.RemoteAddr(), err) })) // the connection that a panic would cost is gone
 	}

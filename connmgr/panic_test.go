@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -151,8 +152,17 @@ func hostPanics(t *testing.T, on string, act func(n, peer *node)) {
 	}
 }
 
+// catchLog has what goes to the default log during the test.
+func catchLog(t *testing.T) *lockedBuffer {
+	log, old := &lockedBuffer{}, slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(log, nil)))
+	t.Cleanup(func() { slog.SetDefault(old) })
+	return log
+}
+
 // The same for what [Listener.Serve] tells its caller.
 func TestServeSurvivesAPanicOfItsHost(t *testing.T) {
+	log := catchLog(t)
 	ctx, cancel := context.WithCancel(bg)
 	ln, err := Listen(ctx, "127.0.0.1:0", Preview)
 	require.NoError(t, err)
@@ -183,4 +193,6 @@ func TestServeSurvivesAPanicOfItsHost(t *testing.T) {
 	cancel()
 	require.NoError(t, <-served)
 	require.NoError(t, ln.Close())
+	require.Equal(t, 1, strings.Count(log.String(), "boom"))
+	require.Contains(t, log.String(), "panic_test.go", "the stack")
 }
