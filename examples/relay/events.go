@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hearthnet/hearth/connmgr"
 	"github.com/hearthnet/hearth/examples/internal/cli"
 	"github.com/hearthnet/hearth/examples/internal/node"
 	"github.com/hearthnet/hearth/examples/internal/page"
@@ -21,7 +22,7 @@ const (
 
 // event is a line of -json. Which fields there are depends on what it tells.
 type event struct {
-	Event    string    `json:"event"` // listening, decision, connection, block, topology, lost
+	Event    string    `json:"event"` // listening, decision, connection, refused, block, topology, lost
 	At       time.Time `json:"at"`
 	Name     string    `json:"name,omitempty"`     // of a decision; connected, accepted or disconnected
 	Decision string    `json:"decision,omitempty"` // the rule
@@ -99,7 +100,7 @@ func (e *events) add(v event) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if v.Event != "block" { // they would soon be all that there is
+	if v.Event != "block" && v.Event != "refused" { // they could soon be all that there is
 		e.show(v)
 	}
 	if e.waiting == nil {
@@ -155,6 +156,10 @@ func (e *events) decided(d node.Event) {
 		v.Peers = append(v.Peers, p.String())
 	}
 	e.add(v)
+}
+
+func (e *events) refused(r *connmgr.Refusal) {
+	e.add(event{Event: "refused", Addr: r.Remote.String(), Error: r.Error()})
 }
 
 func (e *events) adopted(b node.Block) {

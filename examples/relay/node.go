@@ -81,7 +81,7 @@ func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr i
 	cfg := node.Config{
 		Network: connmgr.Network(o.magic), Governor: configuration(o.preset), Timeouts: o.timeouts, Log: log,
 		Mempool: node.MempoolConfig{Dir: o.mempool, Bytes: o.mempoolBytes, Rescan: rescanEvery},
-		Decided: h.events.decided, Adopted: h.events.adopted, Moved: h.moved,
+		Decided: h.events.decided, Adopted: h.events.adopted, Moved: h.moved, Refused: h.events.refused,
 	}
 	handedOver := false
 	defer func() {

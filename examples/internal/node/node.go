@@ -51,10 +51,11 @@ type Config struct {
 	// Log gets what the governor and the node say; nil: errors only, to the program's log.
 	Log *slog.Logger
 	// Decided is told what the governor does, Adopted of every block that a peer gave and that extends the chain, Moved of every change
-	// of a connection's state. They must not block; each may be nil.
+	// of a connection's state, Refused of every connection that a limit has cost. They must not block; each may be nil.
 	Decided func(Event)
 	Adopted func(Block)
 	Moved   func(connmgr.Transition)
+	Refused func(*connmgr.Refusal)
 }
 
 // Block is a block that a peer gave.
@@ -151,7 +152,7 @@ func (n *Node) nodeToNode() connmgr.Config {
 	c := connmgr.Config{
 		Network: n.cfg.Network, Local: n.Addrs(), InitiatorOnly: n.cfg.Governor.InitiatorOnly, PeerSharing: n.cfg.Governor.PeerSharing,
 		Seed: n.cfg.Governor.Seed, Timeouts: n.cfg.Timeouts, Bearer: n.cfg.Bearer, PerConnection: n.initiators, Trace: n.cfg.Moved,
-		Protected: n.roots.IsLocalRoot, Fatal: n.fail,
+		Protected: n.roots.IsLocalRoot, Refused: n.cfg.Refused, Fatal: n.fail,
 		Banned:    func(peer netip.AddrPort) bool { return n.gov.Banned(peer) }, // the governor comes after the manager
 		RoundTrip: func(peer netip.AddrPort, d time.Duration) { n.gov.Measured(peer, d) },
 		Protocols: []*protocols.MiniProtocol{txsubmission.Initiator(n.pool)},
