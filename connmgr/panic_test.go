@@ -179,12 +179,13 @@ func TestServeSurvivesAPanicOfItsHost(t *testing.T) {
 		})
 	}()
 	c, err := Dial(bg, ln.Addr().String(), Preview)
-	require.NoError(t, err)
+	if err == nil { // the reset may come before the answer has been read
+		require.Error(t, c.Wait(bg))
+		require.NoError(t, c.Close())
+	}
 	var p *protocols.PanicError
 	require.ErrorAs(t, <-ends, &p)
 	require.Equal(t, FaultInternal, Classify(p).Fault)
-	require.Error(t, c.Wait(bg))
-	require.NoError(t, c.Close())
 	answered := make(chan struct{}, 100)
 	c, err = Dial(bg, ln.Addr().String(), Preview, WithRoundTrip(func(time.Duration) { answered <- struct{}{} }))
 	require.NoError(t, err)
