@@ -19,6 +19,7 @@ import (
 // TestPageInABrowser: the relay stands among its peers; a click on one says why it is where it is, and there is nothing to break. With
 // HEARTH_SHOTS=DIR it leaves screenshots.
 func TestPageInABrowser(t *testing.T) {
+	t.Parallel()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Skip("skipped: no chromium")

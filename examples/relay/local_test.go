@@ -172,6 +172,7 @@ func TestSocketFile(t *testing.T) {
 
 // TestSharesItsPeers: those it has dialled, in an order that is the same for everybody.
 func TestSharesItsPeers(t *testing.T) {
+	t.Parallel()
 	var peers []string
 	for range 3 {
 		peers = append(peers, startNode(t, nodeOptions{}).addr())

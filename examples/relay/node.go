@@ -59,6 +59,7 @@ type host struct {
 	events  *events
 	shown   shown
 	began   time.Time
+	hangup  chan os.Signal
 }
 
 // serve runs a relay until ctx ends. Events are written to out, which may be nil.
@@ -77,7 +78,8 @@ func serve(ctx context.Context, o nodeOptions, out, stderr io.Writer) error {
 
 // newHost opens everything that can fail at the start, and starts the node.
 func newHost(ctx context.Context, o nodeOptions, log *slog.Logger, out, stderr io.Writer) (_ *host, err error) {
-	h := &host{o: o, log: log, events: newEvents(out), began: time.Now()}
+	h := &host{o: o, log: log, events: newEvents(out), began: time.Now(), hangup: make(chan os.Signal, 1)}
+	signal.Notify(h.hangup, syscall.SIGHUP) // from now on: one that comes early would end the process
 	cfg := node.Config{
 		Network: connmgr.Network(o.magic), Governor: configuration(o.preset), Timeouts: o.timeouts, Log: log,
 		Mempool: node.MempoolConfig{Dir: o.mempool, Bytes: o.mempoolBytes, Rescan: rescanEvery},
@@ -202,9 +204,6 @@ func storePath(file string) (string, error) {
 
 // run works until ctx ends, or the node cannot go on.
 func (h *host) run(ctx context.Context) error {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	tasks, running := errgroup.WithContext(running)
@@ -223,17 +222,16 @@ func (h *host) run(ctx context.Context) error {
 	tasks.Go(func() error {
 		for {
 			select {
-			case <-hangup:
+			case <-h.hangup:
 				h.reload()
 			case <-running.Done():
+				cli.Notify("STOPPING=1")
+				h.log.Info("stopping")
 				return nil
 			}
 		}
 	})
-	err := tasks.Wait()
-	cli.Notify("STOPPING=1")
-	h.log.Info("stopping")
-	return err
+	return tasks.Wait()
 }
 
 // reload reads the topology file again and has it applied, or says why not.
@@ -288,6 +286,7 @@ func (h *host) moved(t connmgr.Transition) {
 
 // close gives back what newHost opened; what is nil was not.
 func (h *host) close() error {
+	signal.Stop(h.hangup)
 	var errs []error
 	if h.Node != nil {
 		errs = append(errs, h.Node.Close())

@@ -16,6 +16,7 @@ import (
 
 // TestPresets: each starts and does what it says. The topology has a local and a public root and switches ledger peers on.
 func TestPresets(t *testing.T) {
+	t.Parallel()
 	_, local := neighbour(t)
 	_, public := neighbour(t)
 	file := filepath.Join(t.TempDir(), "topology.json")
@@ -58,6 +59,7 @@ func TestPresets(t *testing.T) {
 
 // TestPeerStoreSurvivesARestart: a peer that the relay has learnt, and nobody has told it of, is there again after a restart.
 func TestPeerStoreSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	store := filepath.Join(t.TempDir(), "peers")
 	first := startNode(t, nodeOptions{store: store})
 	stays := startNode(t, nodeOptions{peers: []string{first.addr()}})

@@ -36,6 +36,7 @@ func fetch(t *testing.T, h running, path string) (int, []byte) {
 
 // TestMetrics: what a relay exports can be read, is explained, and has the names that dashboards know.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	_, peer := neighbour(t)
 	socket := filepath.Join(t.TempDir(), "s")
 	h := startNode(t, nodeOptions{http: "127.0.0.1:0", socket: socket, peers: []string{peer.String()}})
@@ -75,6 +76,7 @@ func TestMetrics(t *testing.T) {
 // TestPage: the page shows the relay in the middle of its peers, whoever uses the connection, and explains them; there is nothing to
 // break.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	_, peer := neighbour(t)
 	h := startNode(t, nodeOptions{http: "127.0.0.1:0", peers: []string{peer.String(), "127.0.0.1:1"}, token: "t"})
 	guest := startNode(t, nodeOptions{preset: wallet, peers: []string{h.addr()}})
