@@ -139,8 +139,12 @@ func (s *Scheduler) speed(p *peer, r *request, it *item) {
 		took = max(0, took-time.Duration(float64(elders)/max(n.best, n.bestB)*float64(time.Second)))
 	}
 	more := n.chunkTime(s.now, took, elders == 0)
-	// One throttled peer among fast ones says nothing about our own link.
+	// One throttled peer among fast ones says nothing about our own link, and neither does a chunk that was late while the window was
+	// half empty: the queue is not ours then, or a packet was lost.
 	if more > delaySignal && n.rate*4 >= s.fastest() {
+		if float64(r.load) <= s.bulkWindow/2 {
+			return
+		}
 		s.slowStart = false
 		if s.now-s.shrunk >= max(n.srtt(p), 10*time.Millisecond) {
 			s.shrunk = s.now

@@ -66,6 +66,7 @@ func (s *Scheduler) send(r *request) {
 		n.nurgent++
 	} else {
 		s.bulkBytes += r.bytes
+		r.load = s.bulkBytes
 	}
 	r.d.inflight = append(r.d.inflight, r)
 	r.deadline = timer{what: timerRequest, r: r}

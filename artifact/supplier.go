@@ -46,6 +46,7 @@ type request struct {
 	sentAt    time.Duration
 	mark      int64 // what the lane had received when this one was sent
 	ahead     int64 // bytes on the lane up to and including this one, when it was queued
+	load      int64 // bulk bytes in flight from all peers, with this one, when it was queued
 	deadline  timer
 	hedgeT    timer
 }
