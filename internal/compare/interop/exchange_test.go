@@ -88,10 +88,11 @@ func (o *offers) requestTxs(_ gtxs.CallbackContext, ids []gtxs.TxId) (out []gtxs
 	return out, nil
 }
 
-// taken is what a gouroboros server has been given, and how often.
+// taken is what a gouroboros server has been given, and how often on each connection: peers that the relay has told of it connect to it,
+// too.
 type taken struct {
 	mu    sync.Mutex
-	times map[[32]byte]int
+	times map[[32]byte]map[string]int // by the other end's address
 	wrong []string
 }
 
@@ -111,13 +112,13 @@ func (k *taken) init(ctx gtxs.CallbackContext) error {
 			if err != nil {
 				return
 			}
-			k.take(ids, bodies)
+			k.take(ctx.ConnectionId.RemoteAddr.String(), ids, bodies)
 		}
 	}()
 	return nil
 }
 
-func (k *taken) take(ids []gtxs.TxIdAndSize, bodies []gtxs.TxBody) {
+func (k *taken) take(from string, ids []gtxs.TxIdAndSize, bodies []gtxs.TxBody) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if len(bodies) != len(ids) {
@@ -130,7 +131,10 @@ func (k *taken) take(ids []gtxs.TxIdAndSize, bodies []gtxs.TxBody) {
 		if id != ids[i].TxId.TxId || int(ids[i].Size) != txsubmission.WireSize(txsubmission.Tx{Era: conway, Bytes: raw}) {
 			k.wrong = append(k.wrong, fmt.Sprintf("%x for %x of %d bytes", raw, ids[i].TxId.TxId, ids[i].Size))
 		}
-		k.times[id]++
+		if k.times[id] == nil {
+			k.times[id] = map[string]int{}
+		}
+		k.times[id][from]++
 	}
 }
 

@@ -24,11 +24,15 @@ type program struct {
 	cmd  *exec.Cmd
 	done chan error
 
-	mu         sync.Mutex
-	events     []programEvent
-	said       []string // the last lines of stderr
-	goroutines []int    // how many there were, from time to time
+	mu          sync.Mutex
+	events      []programEvent
+	connections int      // as its events say
+	said        []string // the last lines of stderr
+	looks       []look
 }
+
+// look is how many there were at some time.
+type look struct{ goroutines, connections int }
 
 // programEvent is a line of stdout: of relay and wallet, what their tests look at.
 type programEvent struct {
@@ -59,6 +63,12 @@ func runProgram(t testing.TB, name string, census time.Duration, path string, ar
 			}
 			p.mu.Lock()
 			p.events = append(p.events, e)
+			switch e.Name {
+			case "connected", "accepted":
+				p.connections++
+			case "disconnected":
+				p.connections--
+			}
 			p.mu.Unlock()
 		}
 	})
@@ -93,9 +103,9 @@ func (p *program) listen(lines *bufio.Scanner) {
 		p.mu.Lock()
 		switch {
 		case bytes.HasPrefix(b, []byte("SCHED ")):
-			p.goroutines = append(p.goroutines, 0)
-		case goroutineLine.Match(b) && len(p.goroutines) > 0:
-			p.goroutines[len(p.goroutines)-1]++
+			p.looks = append(p.looks, look{connections: p.connections})
+		case goroutineLine.Match(b) && len(p.looks) > 0:
+			p.looks[len(p.looks)-1].goroutines++
 		case !censusLine.Match(b):
 			if p.said = append(p.said, string(b)); len(p.said) > 200 {
 				p.said = p.said[100:]
