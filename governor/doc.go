@@ -30,6 +30,12 @@
 //	established.go   cold to warm and back (governor §3.3)
 //	active.go        warm to hot and back (governor §3.3)
 //
+// # Supervision
+//
+// An error of an order counts by its class: internal, network, adversarial, benign (governor §11). A panic in a function of the host
+// is nobody's fault and is logged; a policy that panics or breaks its contract is replaced by a uniform pick. What the governor
+// cannot go on with ends Run with a typed error (panic.go).
+//
 // # Bounds
 //
 // The known set is bounded by its target plus one root answer (Limits.Answer), a cold peer costs at most 200 bytes, the

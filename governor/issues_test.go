@@ -147,7 +147,8 @@ func TestIssues(t *testing.T) {
 		breaks.orders(t, time.Minute)
 	})
 	// The success of an activation was applied to a peer that had gone meanwhile: it counted as established, so that nobody took
-	// its place. Two local roots and two public ones, one of which turns warm a second after it came about and breaks one later.
+	// its place. Two local roots and two public ones, one of which turns warm a second after it came about and breaks one later. Here
+	// too more roots are wanted than was reported.
 	t.Run("prop_issue_3550", func(t *testing.T) {
 		s := situation{locals: []int{16, 4}, public: []int{14, 29}, turns: map[int][]turn{29: {{Warm, second}, {Cold, second}, alone}},
 			targets: []timedTargets{{Targets{Roots: 4, Known: 4, Established: 4, Active: 3}, 0}}}
