@@ -335,7 +335,9 @@ func (c *Consumer) verify(d *download, p *peer, it *item, data []byte, sum ID) b
 				return true // there is no room for it after all; it will be asked for again
 			}
 			d.known, d.size = true, int64(len(data))
-			d.buf = append(make([]byte, 0, len(data)), data...)
+			if d.buf = bytes.Clone(data); d.buf == nil {
+				d.buf = []byte{}
+			}
 			d.done.set(0)
 			d.ndone = 1
 			d.supplied(p.ID)

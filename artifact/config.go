@@ -112,7 +112,11 @@ const (
 	disposeDelay     = 40 * time.Millisecond
 	pushRest         = 2 * time.Millisecond
 	offerRest        = 10 * time.Millisecond
-	mainBulkBytes    = 128 << 10
+	// What waits for company waits until the next multiple of these, so that one wake-up serves many peers.
+	restGrid      = 2 * time.Millisecond
+	disposeGrid   = 8 * time.Millisecond
+	tailGrid      = 20 * time.Millisecond
+	mainBulkBytes = 128 << 10
 	// delaySignal is the queueing at which the node-wide window shrinks. It is less than the 50 ms of artifact §6.5, for the
 	// queue still grows for a round trip after the signal, and 50 ms are what it may come to (artifact §9).
 	delaySignal  = 30 * time.Millisecond

@@ -347,7 +347,7 @@ func (c *Core) show(p *peer) {
 	case s.stopping || busy && s.view.restsUntil() <= c.now:
 		c.wake(p, OfferIn)
 	case busy:
-		c.timers.set(&s.restT, s.view.restsUntil())
+		c.timers.set(&s.restT, onGrid(s.view.restsUntil(), restGrid))
 	default:
 		c.tailDue(p)
 	}
@@ -356,7 +356,7 @@ func (c *Core) show(p *peer) {
 // tailDue sets the time when withdraw-2 and known go out even alone.
 func (c *Core) tailDue(p *peer) {
 	if v := p.prov.view; v != nil && v.ntail > 0 && p.prov.tailT.pos == 0 {
-		c.timers.set(&p.prov.tailT, v.tailAt+tailDelay)
+		c.timers.set(&p.prov.tailT, onGrid(v.tailAt+tailDelay, tailGrid))
 	}
 }
 

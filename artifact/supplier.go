@@ -145,14 +145,29 @@ func (n *supplier) spare() int64 {
 	return min(n.window-(n.bytes-n.urgent), windowMax-3*maxFlat-n.bytes)
 }
 
-// laneFor returns the lane for a class: urgent has its own; others take the bulk bearer with the least under way.
+// A lane has packBytes under way, or what takes packSeconds, before the next one is used.
+const (
+	packBytes   = 32 << 10
+	packSeconds = 0.01
+)
+
+// laneFor returns the lane for a class: urgent has its own; others take the bulk bearer with the least under way, but what is small
+// keeps together on one, where requests and answers share SDUs.
 func (n *supplier) laneFor(c Class) *lane {
 	if c == Urgent {
 		return &n.lanes[laneUrgent]
 	}
 	var best *lane
+	pack := min(packBytes, n.rate*packSeconds)
 	for i := laneBearer; i < lanes; i++ {
-		if l := &n.lanes[i]; l.up && !l.ended && (best == nil || l.bytes < best.bytes) {
+		l := &n.lanes[i]
+		if !l.up || l.ended {
+			continue
+		}
+		if float64(l.bytes) < pack && len(l.open) < pipeFetch {
+			return l
+		}
+		if best == nil || l.bytes < best.bytes {
 			best = l
 		}
 	}

@@ -115,3 +115,6 @@ func (h *timers) fix(i int) {
 		i = c
 	}
 }
+
+// onGrid is the first multiple of step that is not before at.
+func onGrid(at, step time.Duration) time.Duration { return (at + step - 1) / step * step }
