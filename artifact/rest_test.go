@@ -79,6 +79,7 @@ type gatherLink struct {
 	held  []int   // sizes of messages
 	left  [][]int // by flush
 	stuck bool    // nothing is cut
+	hook  func()  // once, at the next flush
 }
 
 func (g *gatherLink) Recv(ctx context.Context) ([]byte, error) {
@@ -99,6 +100,13 @@ func (g *gatherLink) Put(_ context.Context, _ uint8, head, body []byte) error {
 }
 
 func (g *gatherLink) Flush() error {
+	g.mu.Lock()
+	hook := g.hook
+	g.hook = nil
+	g.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.held) > 0 && !g.stuck {
@@ -173,9 +181,10 @@ func TestAnswersLeaveTogether(t *testing.T) {
 		require.Len(t, g.left[0], 4)
 
 		g.left, g.stuck = nil, true
+		g.hook = func() { ask(fetch(5, small, 1)) } // somebody wakes the sender while it flushes
 		ask(fetch(3, small, 1))
 		require.Len(t, g.held, 2)
-		ask(fetch(4, id, 1))
+		ask(fetch(6, id, 1))
 		require.Len(t, g.held, 2, "nothing is composed while something waits")
 		g.mu.Lock()
 		g.stuck = false

@@ -97,6 +97,10 @@ func (x *sender) now() {
 				x.a.n.wg.Done()
 				return
 			}
+			if g.Uncut() > 0 { // woken meanwhile, but what was said is still here
+				go x.run(nil)
+				return
+			}
 		case out.At != nil || total+out.Len() > gatherBytes:
 			rest := out
 			go x.run(&rest)
