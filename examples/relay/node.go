@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -35,6 +36,9 @@ const (
 	inboundEvery  = 500 * time.Millisecond
 	inboundMature = time.Millisecond
 )
+
+// publicNetworks are those whose peers have public addresses; local roots may have others.
+var publicNetworks = []connmgr.Network{connmgr.Mainnet, connmgr.Preprod, connmgr.Preview}
 
 // nodeOptions are what a relay is told.
 type nodeOptions struct {
@@ -174,6 +178,8 @@ func (h *host) whom(cfg *node.Config) (err error) {
 	}
 	if h.o.topology == "" {
 		cfg.Governor.Timing.InboundRetry, cfg.Timeouts.Maturity = inboundEvery, inboundMature
+	} else { // what strangers say of private addresses is of use in a network of one's own only
+		cfg.Governor.RejectPrivate = slices.Contains(publicNetworks, cfg.Network)
 	}
 	cfg.Governor.StorePath, err = storePath(h.o.store)
 	return err
