@@ -70,7 +70,11 @@ func (c *Consumer) expectsPush(o *offer) bool {
 func (c *Consumer) graceTime(kind int) time.Duration {
 	var rtts []time.Duration
 	for _, p := range c.peers {
-		if r := p.net.srtt(p); r > 0 {
+		r := p.net.srtt(p)
+		if p.net.rtt > 0 {
+			r = min(r, p.net.rtt) // the host's figure may be of the busy moment at which the bearer came up
+		}
+		if r > 0 {
 			rtts = append(rtts, r)
 		}
 	}

@@ -373,6 +373,12 @@ func (n *Node) Synced(id PeerID) (synced bool) {
 // Start makes a peer hot: we ask for its offers.
 func (n *Node) Start(id PeerID) { n.do(func(c *Core, now time.Duration) { c.Start(now, id) }) }
 
+// SetRTT tells the smoothed round trip of a peer, for a host that knows it before Bearers.RTT is asked again, about once a second. Until
+// one is known, bodies that others push are waited for as long as on the slowest link.
+func (n *Node) SetRTT(id PeerID, rtt time.Duration) {
+	n.do(func(c *Core, _ time.Duration) { c.SetRTT(id, rtt) })
+}
+
 // Stop ends our consumer direction in order, hot → warm. Stopped tells when it is over.
 func (n *Node) Stop(id PeerID) { n.do(func(c *Core, now time.Duration) { c.Stop(now, id) }) }
 

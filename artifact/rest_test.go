@@ -157,6 +157,8 @@ func TestAnswersLeaveTogether(t *testing.T) {
 		links.Bulk[1] = g
 		require.NoError(t, n.Attach(PeerInfo{ID: PeerID{2}}, links, nopBearers{}))
 		p := n.core.byID[PeerID{2}]
+		n.SetRTT(PeerID{2}, 3*time.Millisecond)
+		require.Equal(t, 3*time.Millisecond, p.RTT)
 		ask := func(ms ...*msgFetch) {
 			n.do(func(c *Core, now time.Duration) {
 				c.now = now

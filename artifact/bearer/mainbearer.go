@@ -88,10 +88,14 @@ func (b *mainBearer) start() {
 // sampled smooths the round trips; it runs on the reader.
 func (b *mainBearer) sampled(rtt time.Duration) {
 	rtt = max(rtt, time.Microsecond)
-	if old := time.Duration(b.srtt.Load()); old > 0 {
+	old := time.Duration(b.srtt.Load())
+	if old > 0 {
 		rtt = old + (rtt-old)/8
 	}
 	b.srtt.Store(int64(rtt))
+	if old == 0 {
+		b.n.node.SetRTT(b.peer, rtt)
+	}
 }
 
 // RTT is the smoothed round trip; 0: not known yet.
