@@ -14,11 +14,8 @@ import (
 	"github.com/hearthnet/hearth/examples/internal/page"
 )
 
-// Bounds: events that the page can show, and that wait to be written. What comes while so many wait is counted and lost.
-const (
-	maxShown   = 2000
-	maxWaiting = 8192
-)
+// maxWaiting bounds the events that wait to be written. What comes while so many wait is counted and lost.
+const maxWaiting = 8192
 
 // event is a line of -json. Which fields there are depends on what it tells.
 type event struct {
@@ -43,11 +40,10 @@ type event struct {
 type events struct {
 	lines   *cli.Lines
 	waiting chan event // nil: nobody wants them
+	shown   page.Log
 
-	mu    sync.Mutex
-	lost  int
-	shown []page.Event // a ring
-	count uint64       // of all that were ever shown
+	mu   sync.Mutex
+	lost int
 }
 
 // newEvents returns events that are written to out; with a nil out they are only shown.
@@ -98,8 +94,6 @@ func (e *events) add(v event) {
 	if v.At.IsZero() {
 		v.At = time.Now()
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if v.Event != "block" && v.Event != "refused" { // they could soon be all that there is
 		e.show(v)
 	}
@@ -109,23 +103,20 @@ func (e *events) add(v event) {
 	select {
 	case e.waiting <- v:
 	default:
+		e.mu.Lock()
 		e.lost++
+		e.mu.Unlock()
 	}
 }
 
 func (e *events) show(v event) {
-	e.count++
-	p := page.Event{Number: e.count, At: v.At, Name: v.Name, Decision: v.Decision}
+	p := page.Event{At: v.At, Name: v.Name, Decision: v.Decision}
 	if p.Name == "" {
 		p.Name = v.Event
 	}
 	said := append(append([]string{v.Addr}, v.Peers[:min(len(v.Peers), 20)]...), v.Detail, strings.Join(v.Changes, "; "), v.Error)
 	p.Detail = strings.Join(nonEmpty(said), " ")
-	if len(e.shown) < maxShown {
-		e.shown = append(e.shown, p)
-		return
-	}
-	e.shown[(e.count-1)%maxShown] = p
+	e.shown.Add(p)
 }
 
 func nonEmpty(all []string) []string {
@@ -136,18 +127,6 @@ func nonEmpty(all []string) []string {
 		}
 	}
 	return kept
-}
-
-// after returns the events after a number, as far as they are kept, at most the latest limit.
-func (e *events) after(number uint64, limit int) []page.Event {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	first := max(number, e.count-uint64(len(e.shown)), e.count-min(e.count, uint64(limit)))
-	out := make([]page.Event, 0, e.count-min(e.count, first))
-	for i := first; i < e.count; i++ {
-		out = append(out, e.shown[i%maxShown])
-	}
-	return out
 }
 
 func (e *events) decided(d node.Event) {

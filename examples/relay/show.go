@@ -111,7 +111,7 @@ func (h *host) Snapshot() page.Snapshot {
 }
 
 // Log implements [page.Host].
-func (h *host) Log(after uint64, limit int) []page.Event { return h.events.after(after, limit) }
+func (h *host) Log(after uint64, limit int) []page.Event { return h.events.shown.Events(after, limit) }
 
 // Explain implements [page.Host]: what the governor knows of its peers, then connections of others that use us.
 func (h *host) Explain(id int) ([]page.Explanation, error) {
