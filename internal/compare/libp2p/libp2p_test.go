@@ -1,7 +1,6 @@
 package libp2p
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -75,6 +74,6 @@ func TestRows(t *testing.T) {
 type testWriter struct{ t *testing.T }
 
 func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(fmt.Sprintf("%s", p))
+	w.t.Log(string(p))
 	return len(p), nil
 }

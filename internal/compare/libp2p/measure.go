@@ -79,7 +79,7 @@ func latency(im implementation, about time.Duration) (out sample, err error) {
 	f := l.newFlow(0, moderateSize, 256, false, true)
 	bytes, bodies := l.s.received()
 	cpu := processorTime()
-	if err := paced(f, moderateRate, about, nil); err != nil {
+	if err := paced(f, moderateRate, about); err != nil {
 		return out, err
 	}
 	used := processorTime() - cpu
@@ -92,16 +92,12 @@ func latency(im implementation, about time.Duration) (out sample, err error) {
 	return out, nil
 }
 
-// paced sends at a rate until time is over or stop is closed, and waits for the deliveries.
-func paced(f *flow, rate int, about time.Duration, stop <-chan struct{}) error {
+// paced sends at a rate until time is over, and waits for the deliveries.
+func paced(f *flow, rate int, about time.Duration) error {
 	t := time.NewTicker(time.Second / time.Duration(rate))
 	defer t.Stop()
 	for i, began := 0, time.Now(); time.Since(began) < about; i++ {
-		select {
-		case <-t.C:
-		case <-stop:
-			return f.drain()
-		}
+		<-t.C
 		if err := f.send(i % nodes); err != nil {
 			return err
 		}
@@ -134,22 +130,18 @@ func urgent(im implementation, about time.Duration) (out sample, err error) {
 			}
 		}
 	}()
-	run := func(d time.Duration, f func() error) (float64, error) {
+	// rate is that of bulk while f runs.
+	rate := func(f func()) float64 {
 		from, began := bulk.arrived.Load(), time.Now()
-		err := f()
-		return float64(bulk.arrived.Load()-from) / time.Since(began).Seconds(), err
+		f()
+		return float64(bulk.arrived.Load()-from) / time.Since(began).Seconds()
 	}
-	pause := func(d time.Duration) func() error {
-		return func() error { time.Sleep(d); return nil }
-	}
-	_ = pause(about / 4)() // bulk finds its pace
-	before, _ := run(about/2, pause(about/2))
-	var cerr error
-	out.rate, err = run(about, func() error { return paced(small, urgentRate, about, nil) })
-	after, _ := run(about/2, pause(about/2))
+	alone := func() { time.Sleep(about / 2) }
+	alone() // bulk finds its pace
+	before := rate(alone)
+	out.rate = rate(func() { err = paced(small, urgentRate, about) })
+	out.alone = (before + rate(alone)) / 2
 	close(stop)
-	cerr = <-ended
-	out.alone = (before + after) / 2
 	out.took = small.took
-	return out, errors.Join(err, cerr)
+	return out, errors.Join(err, <-ended)
 }

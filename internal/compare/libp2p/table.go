@@ -19,8 +19,8 @@ type Row struct {
 type rowKind int
 
 const (
-	full rowKind = iota // the window is full: how much, at what price
-	paceRow             // how soon
+	full    rowKind = iota // the window is full: how much, at what price
+	paceRow                // how soon
 	besideBulk
 )
 
