@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hearthnet/hearth/mux"
@@ -136,7 +137,7 @@ func (m *Manager) info(r *record) Info {
 		}
 	}
 	if p := m.peers[r.conn.Remote]; p != nil && p.rec == r.id && p.machine.status > StatusCold {
-		i.HeldBy = append(i.HeldBy, fmt.Sprintf("us: %v %v", p.machine.status, p.machine.doing))
+		i.HeldBy = append(i.HeldBy, strings.TrimSpace(fmt.Sprintf("us: %v %v", p.machine.status, p.machine.doing)))
 		for _, run := range p.runs {
 			i.HeldBy = append(i.HeldBy, "us: initiator of "+run.name)
 		}
@@ -200,7 +201,7 @@ func (i Info) String() string {
 		s += fmt.Sprintf(", %s in %v", i.Timer, i.TimerIn.Round(time.Millisecond))
 	}
 	if len(i.HeldBy) > 0 {
-		s += fmt.Sprintf(", held by %q", i.HeldBy)
+		s += fmt.Sprintf(", held by (%s)", strings.Join(i.HeldBy, "; "))
 	}
 	if i.Err != nil {
 		s += fmt.Sprintf(", last error: %v", i.Err)

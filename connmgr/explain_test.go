@@ -23,7 +23,7 @@ func TestExplain(t *testing.T) {
 		require.Equal(t, "remote idle", info.Timer)
 		require.Equal(t, 2*time.Second, info.TimerIn)
 		require.Equal(t, 3*time.Second, info.Age)
-		require.Equal(t, []string{"us: warm ", "us: initiator of echo-warm", "us: initiator of echo-established", "us: initiator of keep-alive"}, info.HeldBy)
+		require.Equal(t, []string{"us: warm", "us: initiator of echo-warm", "us: initiator of echo-established", "us: initiator of keep-alive"}, info.HeldBy)
 		require.Equal(t, "duplex", info.Flow)
 		require.True(t, info.Dialled)
 		bytes := uint64(0)
