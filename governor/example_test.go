@@ -36,7 +36,7 @@ func ExampleCore() {
 	// connect 10.20.0.11:3001 trustable
 	// outbound trusted-state-with-external-peers
 	// activate 10.20.0.11:3001
-	// 10.20.0.11:3001 is hot since 200ms (hot), from local, 0 failures; last touched by order-finished at 200ms (target 0, actual 0); nothing: it is hot
+	// 10.20.0.11:3001 is hot since 200ms (hot), from local, 0 failures; last touched by order-finished at 200ms (target 0, actual 0); it is hot, and nothing is above that
 }
 
 // The decisions are data.

@@ -151,7 +151,7 @@ func (c *Core) blocked(p *peer) (string, time.Duration) {
 	case cooling:
 		return "its connection is being torn down", Never
 	case hot:
-		return "nothing: it is hot", Never
+		return "it is hot, and nothing is above that", Never
 	case coldReady:
 		if p.group >= 0 {
 			g := &c.groups[p.group]
