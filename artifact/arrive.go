@@ -239,6 +239,9 @@ func (s *Scheduler) timedOut(r *request) {
 		}
 	}
 	p.net.window = max(p.net.window/2, maxFlat)
+	if r.sent {
+		p.net.rate /= 2 // it was thought too fast, or is not so any more; deadlines that stay too short would feed themselves
+	}
 	s.fail(d, p)
 	if r.sent {
 		s.putBack(d, r)

@@ -296,8 +296,14 @@ func (s *Scheduler) room(p *peer, c Class) bool {
 	if l.stream == BulkOut && l.bytes > 0 {
 		return l.bytes < max(mainBulkBytes, int64(n.rate*n.srtt(p).Seconds()))-maxFlat/2
 	}
-	// A cheaper class waiting behind its own elders waits no longer than two bandwidth-delay products.
-	return l.bytes < max(laneFloor, int64(2*n.rate*n.srtt(p).Seconds()))
+	// A cheaper class waiting behind its own elders waits no longer than two bandwidth-delay products, or for what a slow lane brings
+	// in a quarter of the longest deadline: behind more it would be late however regular the lane is. Two requests keep a lane busy,
+	// and only a busy lane tells its rate.
+	floor := int64(laneFloor)
+	if n.rate > 0 {
+		floor = min(floor, max(maxFlat+1, int64(n.rate*deadlineMax.Seconds()/4)-maxFlat))
+	}
+	return l.bytes < max(floor, int64(2*n.rate*n.srtt(p).Seconds()))
 }
 
 // issue asks for something of o's artifact, of the better of two advertisers. 0: o is out of the queue.

@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"io"
+	"slices"
 	"time"
 )
 
@@ -71,7 +72,11 @@ type server struct {
 	egress bucket
 	timer  timer
 	wait   []laneRef // lanes that wait for egress tokens, in turn
+	called int       // so many of them, from the first on, were woken
 }
+
+// turnLimit is how long the first in line may take to come when it is called.
+const turnLimit = 250 * time.Millisecond
 
 type laneRef struct {
 	p *peer
@@ -267,54 +272,60 @@ func (s *server) token(p *peer, i, n int) bool {
 		return true
 	}
 	ref := laneRef{p, i}
-	first := len(s.wait) == 0 || s.wait[0] == ref
-	if i == 0 && s.egress.borrow(s.now) || first && s.egress.ok(s.now) {
+	at := slices.Index(s.wait, ref)
+	turn := at < 0 && len(s.wait) == 0 || at >= 0 && at < max(1, s.called)
+	if i == 0 && s.egress.borrow(s.now) || turn && s.egress.ok(s.now) {
 		s.egress.spend(s.now, int64(n))
 		s.leave(ref)
-		if len(s.wait) > 0 {
-			s.timers.set(&s.timer, s.egress.ready(s.now))
-		}
 		return true
 	}
-	waits := false
-	for _, w := range s.wait {
-		waits = waits || w == ref
-	}
-	if !waits {
+	if at < 0 {
 		s.wait = append(s.wait, ref)
+	} else {
+		s.called = min(s.called, at)
 	}
-	s.timers.set(&s.timer, s.egress.ready(s.now))
+	if turn || s.timer.pos == 0 {
+		s.timers.set(&s.timer, s.egress.ready(s.now))
+	}
 	return false
 }
 
+// leave takes a lane out of the line; when its turn had come it is the next one's.
 func (s *server) leave(ref laneRef) {
-	for j, w := range s.wait {
-		if w == ref {
-			s.wait = append(s.wait[:j], s.wait[j+1:]...)
-			return
-		}
+	at := slices.Index(s.wait, ref)
+	if at < 0 {
+		return
+	}
+	s.wait = slices.Delete(s.wait, at, at+1)
+	if len(s.wait) == 0 {
+		s.called = 0
+		s.timers.stop(&s.timer)
+	} else if at < max(1, s.called) {
+		s.called = max(0, s.called-1)
+		s.timers.set(&s.timer, s.egress.ready(s.now))
 	}
 }
 
-// filled is the egress bucket having room again.
+// filled is the egress bucket having room again: the first in line is called. One that has nothing to send any more loses its place
+// only now: what was cancelled is often asked for again. When the first does not come within a while, because its bearer takes nothing,
+// the one behind it is called too.
 func (s *server) filled() {
-	if len(s.wait) > 0 {
-		w := s.wait[0]
+	for len(s.wait) > 0 && len(s.wait[0].p.prov.lanes[s.wait[0].i].q) == 0 {
+		s.wait = s.wait[1:] // what it waited for is over
+		s.called = max(0, s.called-1)
+	}
+	if s.called < len(s.wait) {
+		w := s.wait[s.called]
+		s.called++
 		s.wake(w.p, w.p.prov.lanes[w.i].stream)
+		s.timers.set(&s.timer, s.now+turnLimit)
 	}
 }
 
 // gone forgets a peer's lanes.
 func (s *server) gone(p *peer) {
-	keep := s.wait[:0]
-	for _, w := range s.wait {
-		if w.p != p {
-			keep = append(keep, w)
-		}
-	}
-	s.wait = keep
-	if len(keep) > 0 {
-		s.timers.set(&s.timer, s.egress.ready(s.now))
+	for i := range p.prov.lanes {
+		s.leave(laneRef{p, i})
 	}
 }
 
