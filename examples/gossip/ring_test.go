@@ -230,10 +230,13 @@ func TestRingOfProcesses(t *testing.T) {
 		require.NoError(t, os.Rename(tmp, filepath.Join(at.dir, name)))
 		was := time.Now()
 		for _, p := range fast {
-			await(urgentLimit, func() bool { _, err := os.Stat(filepath.Join(p.dir, name)); return err == nil }, name)
+			await(time.Minute, func() bool { _, err := os.Stat(filepath.Join(p.dir, name)); return err == nil }, name)
 		}
-		note("%s was everywhere but on the slow node after %v, with %d of %d files on node 2", name, time.Since(was).Round(time.Millisecond), count(ps[2].dir), files)
-		require.LessOrEqual(t, time.Since(was), urgentLimit)
+		took := time.Since(was).Round(time.Millisecond)
+		note("%s was everywhere but on the slow node after %v, with %d of %d files on node 2", name, took, count(ps[2].dir), files)
+		if took > urgentLimit {
+			t.Errorf("%s took %v, more than %v", name, took, urgentLimit)
+		}
 	}
 	limit := 20 * time.Minute
 	await(limit, some(0.3), "the first third")
