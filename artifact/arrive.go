@@ -251,9 +251,9 @@ func (s *Scheduler) timedOut(r *request) {
 	} else {
 		s.cancel(r)
 	}
-	// A bearer that falls silent makes everything on it time out at once: one step of the score a second is enough, or an
-	// honest peer on a bad line would be banned.
-	if p.net.blamed == 0 || s.now-p.net.blamed >= time.Second {
+	// A bearer that falls silent makes everything on it time out at once, and a slow machine for hours: one step of the score a
+	// minute, as much as it recovers, or an honest peer would be banned. *SlowError tells whoever may do without it.
+	if p.net.blamed == 0 || s.now-p.net.blamed >= time.Minute {
 		p.net.blamed = max(s.now, 1)
 		s.blame(p, TimedOut, errTimeout)
 	}

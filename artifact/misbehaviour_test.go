@@ -379,6 +379,26 @@ func TestRowTimeout(t *testing.T) {
 	require.False(t, x.closed)
 }
 
+// Time-outs are a weak sign: a peer that is late for half an hour, because its line or its machine is, is demoted, never banned.
+func TestRowTimeoutsAloneBanNobody(t *testing.T) {
+	w := smallWorld(t)
+	x := w.peer(true, true)
+	for n := range 300 {
+		x.offers(offerOf(uint32(n%128), uint64(n+1), append(make([]byte, 1500), byte(n), byte(n>>8))))
+		w.wait(16 * time.Second)
+		for _, m := range x.fetches(BulkOut) {
+			x.send(BulkOut, appendFetchDone(nil, m.id, statusLate, 0))
+		}
+		x.offers(entry{tag: entryWithdraw, slot: uint32(n % 128), commit: uint64(n + 1)})
+		for _, m := range x.fetches(BulkOut) {
+			x.send(BulkOut, appendFetchDone(nil, m.id, statusNotFound, 0))
+		}
+		x.controls()
+		require.False(t, x.closed, "after %v", w.now)
+	}
+	require.Greater(t, w.core.Counters().Timeouts, uint64(250))
+}
+
 // Half of the requests of a minute timed out: the judge is told, without a score, so that a governor may demote the peer.
 func TestRowHalfOfAMinuteTimedOut(t *testing.T) {
 	w := smallWorld(t)
