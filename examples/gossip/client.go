@@ -31,11 +31,13 @@ type replica struct {
 	mu    sync.Mutex
 	parts map[artifact.ID]*partial
 	names map[artifact.ID]string // of what was wanted lately, for progress
+	told  time.Time              // when a failure to write was told last
 }
 
 const (
-	maxNames = 8192
-	partLife = 10 * time.Minute
+	failEvery = 10 * time.Second
+	maxNames  = 8192
+	partLife  = 10 * time.Minute
 )
 
 func newReplica(d *dir, urgent string, tell func(event)) *replica {
@@ -178,8 +180,10 @@ func (r *replica) install(v version, f *file) (was *entry, err error) {
 }
 
 func (r *replica) sink(id artifact.ID, size int64) (*partial, error) {
-	p, err := r.d.sink(id, size, func(p *partial) {
-		if got, due := p.progress(time.Now()); due {
+	p, err := r.d.sink(id, size, func(p *partial, err error) {
+		if err != nil {
+			r.failed(id, err)
+		} else if got, due := p.progress(time.Now()); due {
 			r.mu.Lock()
 			r.parts[id] = p
 			name := r.names[id]
@@ -188,6 +192,7 @@ func (r *replica) sink(id artifact.ID, size int64) (*partial, error) {
 		}
 	})
 	if err != nil {
+		r.failed(id, err)
 		return nil, err
 	}
 	r.mu.Lock()
@@ -199,6 +204,19 @@ func (r *replica) sink(id artifact.ID, size int64) (*partial, error) {
 	}
 	r.parts[id] = p
 	return p, nil
+}
+
+// failed tells, once in a while, that what arrives cannot be written: the disk is full, mostly. It is asked for again.
+func (r *replica) failed(id artifact.ID, err error) {
+	r.mu.Lock()
+	name, silent := r.names[id], time.Since(r.told) < failEvery
+	if !silent {
+		r.told = time.Now()
+	}
+	r.mu.Unlock()
+	if !silent {
+		r.tell(event{Event: "error", Name: name, Error: err.Error()})
+	}
 }
 
 func (r *replica) forget(id artifact.ID) {

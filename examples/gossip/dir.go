@@ -304,11 +304,11 @@ type partial struct {
 	fresh bool    // nothing is in it
 	last  time.Time
 	told  time.Time
-	wrote func(p *partial)
+	wrote func(p *partial, err error)
 }
 
 // sink opens the partial file of an artifact; what is there from before stays.
-func (d *dir) sink(id artifact.ID, size int64, wrote func(*partial)) (*partial, error) {
+func (d *dir) sink(id artifact.ID, size int64, wrote func(*partial, error)) (*partial, error) {
 	p := &partial{path: filepath.Join(d.partials(), hex.EncodeToString(id[:])), size: size, wrote: wrote}
 	f, err := os.OpenFile(p.path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
@@ -324,20 +324,20 @@ func (d *dir) sink(id artifact.ID, size int64, wrote func(*partial)) (*partial, 
 }
 
 // WriteAt takes one chunk.
-func (p *partial) WriteAt(b []byte, off int64) (int, error) {
+func (p *partial) WriteAt(b []byte, off int64) (n int, err error) {
+	defer func() { p.wrote(p, err) }()
 	f, err := os.OpenFile(p.path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return 0, err
 	}
-	n, err := f.WriteAt(b, off)
+	n, err = f.WriteAt(b, off)
 	if e := f.Close(); err == nil {
 		err = e
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.got += int64(n)
 	p.fresh, p.last = false, time.Now()
-	p.mu.Unlock()
-	p.wrote(p)
 	return n, err
 }
 

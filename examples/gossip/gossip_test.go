@@ -22,6 +22,7 @@ import (
 
 	"github.com/hearthnet/hearth/artifact"
 	"github.com/hearthnet/hearth/artifact/bearer"
+	"github.com/hearthnet/hearth/examples/internal/cli"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -455,9 +456,15 @@ func contentOf(d *dir, name string, st stamp) io.ReaderAt { return fileContent{d
 // TestCommandLine: what is wrong with it, and a start and a stop.
 func TestCommandLine(t *testing.T) {
 	for _, args := range [][]string{{}, {"-listen", ":0"}, {"-dir", "x"}, {"-listen", ":0", "-dir", "x", "y"},
-		{"-listen", ":0", "-dir", "x", "-lanes", "5"}, {"-listen", ":0", "-dir", "x", "-rate", "-1"}, {"-listen", ":0", "-dir", "x", "-urgent", "["}} {
+		{"-listen", ":0", "-dir", "x", "-lanes", "5"}, {"-listen", ":0", "-dir", "x", "-rate", "-1"}, {"-listen", ":0", "-dir", "x", "-urgent", "["},
+		{"-listen", "nowhere", "-dir", "x"}, {"-listen", ":0", "-dir", "x", "-peer", "nowhere"},
+		{"-listen", ":0", "-dir", "x", "-state", "x"}, {"-listen", ":0", "-dir", "x", "-state", "./x/../x/y"}, {"-listen", ":0", "-dir", ".", "-state", "y"}} {
 		_, err := parse(args)
-		require.Error(t, err, "%q", args)
+		require.ErrorAs(t, err, new(*cli.UsageError), "%q", args)
+	}
+	for _, state := range []string{"xy", "../x", "x.state"} {
+		_, err := parse([]string{"-listen", ":0", "-dir", "x", "-state", state})
+		require.NoError(t, err, state)
 	}
 	dir := filepath.Join(t.TempDir(), "d")
 	ctx, stop := context.WithCancel(t.Context())
@@ -474,4 +481,27 @@ func TestCommandLine(t *testing.T) {
 	again, err := os.ReadFile(dir + ".state/id")
 	require.NoError(t, err)
 	require.Equal(t, first, again)
+}
+
+// TestFailedWritesAreTold: a disk that is full is said, once in a while, by the name of the file.
+func TestFailedWritesAreTold(t *testing.T) {
+	root := t.TempDir()
+	d, err := openDir(filepath.Join(root, "d"), filepath.Join(root, "s"))
+	require.NoError(t, err)
+	var events []event
+	r := newReplica(d, "", func(e event) { events = append(events, e) })
+	id := artifact.ID{1}
+	require.Equal(t, artifact.Wants(artifact.Bulk), r.bounce(id, meta{Name: "big", MTime: 1}.trailer()))
+	p, err := r.sink(id, 1<<20)
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(d.partials()))
+	for range 3 {
+		_, err = p.WriteAt([]byte("x"), 0)
+		require.Error(t, err)
+	}
+	require.Len(t, events, 1)
+	require.Equal(t, "error", events[0].Event)
+	require.Equal(t, "big", events[0].Name)
+	_, err = r.sink(artifact.ID{2}, 1)
+	require.Error(t, err, "nor can another be begun")
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/hearthnet/hearth/artifact"
@@ -75,11 +76,33 @@ func parse(args []string) (o options, err error) {
 	if _, err := filepath.Match(o.urgent, "x"); err != nil {
 		return o, cli.Usagef("-urgent %q: %v", o.urgent, err)
 	}
+	for _, a := range append([]string{o.listen}, o.peers...) {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return o, cli.Usagef("%v", err)
+		}
+	}
 	o.dir = filepath.Clean(o.dir)
 	if o.state == "" {
 		o.state = o.dir + ".state"
 	}
+	if inside, err := within(o.state, o.dir); err != nil || inside {
+		return o, errors.Join(err, cli.Usagef("-state %s is in -dir %s: what is on its way must be outside", o.state, o.dir))
+	}
 	return o, nil
+}
+
+// within reports whether a path is a directory or in it.
+func within(path, dir string) (bool, error) {
+	a, err := filepath.Abs(path)
+	if err != nil {
+		return false, err
+	}
+	b, err := filepath.Abs(dir)
+	if err != nil {
+		return false, err
+	}
+	rel, err := filepath.Rel(b, a)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)), err
 }
 
 func run(ctx context.Context, args []string, stdout io.Writer) error {
