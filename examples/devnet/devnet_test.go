@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -23,6 +24,18 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newNetwork starts a network.
+func newNetwork(c config, dir string) (*network, error) {
+	n, err := prepare(c, dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.open(context.Background()); err != nil {
+		return nil, errors.Join(err, n.close())
+	}
+	return n, nil
+}
 
 func TestTargetsFitTheNetwork(t *testing.T) {
 	for n := 2; n <= 200; n++ {

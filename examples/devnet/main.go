@@ -95,7 +95,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	n, err := newNetwork(c, dir)
+	n, err := prepare(c, dir)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,7 @@ type network struct {
 	blockTook delays        // of blocks to nodes
 	took      [artifact.Idle + 1]delays
 	failed    chan error // of nodes that could not go on
+	doors     []doors    // of the last members, which are still to be opened
 
 	mu     sync.Mutex
 	events []page.Event // a ring of the latest
@@ -64,16 +65,13 @@ type artifactRef struct {
 // maxEvents bounds the event log.
 const maxEvents = 2000
 
-func newNetwork(c config, dir string) (_ *network, err error) {
+// prepare makes a network whose nodes listen and are still to be opened. It is to be closed whatever comes of it.
+func prepare(c config, dir string) (_ *network, err error) {
 	n := &network{c: c, faults: newFaults(), began: time.Now(), failed: make(chan error, 1),
 		blocks: newJournal[chain.Point](c.expected(generatedEvery)), txs: newJournal[txID](c.expected(txEvery)),
 		artifacts: newJournal[artifactRef](c.expected(c.artifactEvery()))}
-	var lns []doors
 	defer func() {
 		if err != nil {
-			for _, ln := range lns {
-				err = errors.Join(err, ln.close())
-			}
 			err = errors.Join(err, n.close())
 		}
 	}()
@@ -85,33 +83,37 @@ func newNetwork(c config, dir string) (_ *network, err error) {
 	var points []topology.AccessPoint
 	for i := range c.nodes {
 		any := netip.MustParseAddrPort("127.0.0.1:0")
-		ln, err := openDoors(any, any)
+		d, err := openDoors(any, any)
 		if err != nil {
 			return nil, err
 		}
-		lns = append(lns, ln)
-		n.faults.at[ln.addrs()[0]], n.faults.at[ln.addrs()[1]] = i, i
-		points = append(points, topology.AccessPoint{Kind: topology.IP, IP: ln.addrs()[0].Addr(), Port: ln.addrs()[0].Port()})
+		n.doors = append(n.doors, d)
+		n.faults.at[d.addrs()[0]], n.faults.at[d.addrs()[1]] = i, i
+		points = append(points, topology.AccessPoint{Kind: topology.IP, IP: d.addrs()[0].Addr(), Port: d.addrs()[0].Port()})
 	}
-	for i := range c.nodes {
+	for i, d := range n.doors {
 		m := &member{
-			id: i, dir: filepath.Join(dir, fmt.Sprintf("node%03d", i)), network: n, peerID: peerID(c.seed, i),
+			id: i, at: d.addrs(), dir: filepath.Join(dir, fmt.Sprintf("node%03d", i)), network: n, peerID: peerID(c.seed, i),
 			topo: roots(i, points), gov: governorConfig(c.nodes, c.seed, i),
 		}
-		m.at = lns[i].addrs()
 		for _, k := range neighbours(i, c.nodes) {
-			m.gossip = append(m.gossip, lns[k].addrs()[1].String())
+			m.gossip = append(m.gossip, n.doors[k].addrs()[1].String())
 		}
 		n.members = append(n.members, m)
 	}
-	for _, m := range n.members {
-		ln := lns[0]
-		lns = lns[1:] // the node's, from here on
-		if err := m.start(&ln); err != nil {
-			return nil, err
+	return n, nil
+}
+
+// open starts the nodes that have not been started yet, until ctx ends.
+func (n *network) open(ctx context.Context) error {
+	for len(n.doors) > 0 && ctx.Err() == nil {
+		m, d := n.members[len(n.members)-len(n.doors)], n.doors[0]
+		n.doors = n.doors[1:] // the node's, from here on
+		if err := m.start(&d); err != nil {
+			return err
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // goodbyes is how long nodes may take leave of each other when all are closed; then their connections are reset.
@@ -134,6 +136,10 @@ func (n *network) close() error {
 		})
 	}
 	stopping.Wait()
+	for _, d := range n.doors {
+		errs = append(errs, d.close())
+	}
+	n.doors = nil
 	if n.archive != nil {
 		errs = append(errs, n.archive.Close())
 	}
@@ -157,9 +163,10 @@ func (n *network) run(ctx context.Context, ln net.Listener, r *report) (err erro
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	tasks, running := errgroup.WithContext(running)
-	tasks.Go(func() error { return n.produce(running) })
-	tasks.Go(func() error { return n.inject(running) })
-	tasks.Go(func() error { return n.settle(running) })
+	if ln != nil {
+		tasks.Go(func() error { return n.serve(running, ln) })
+	}
+	tasks.Go(func() error { return r.progress(running, n) })
 	tasks.Go(func() error {
 		select {
 		case err := <-n.failed:
@@ -168,13 +175,18 @@ func (n *network) run(ctx context.Context, ln net.Listener, r *report) (err erro
 			return nil
 		}
 	})
-	tasks.Go(func() error { return r.progress(running, n) })
-	if ln != nil {
-		tasks.Go(func() error { return n.serve(running, ln) })
-	}
-	if n.c.chaos {
-		tasks.Go(func() error { return n.chaos(running) })
-	}
+	tasks.Go(func() error {
+		if err := n.open(running); err != nil {
+			return err
+		}
+		tasks.Go(func() error { return n.produce(running) })
+		tasks.Go(func() error { return n.inject(running) })
+		tasks.Go(func() error { return n.settle(running) })
+		if n.c.chaos {
+			tasks.Go(func() error { return n.chaos(running) })
+		}
+		return nil
+	})
 	if n.c.duration > 0 {
 		tasks.Go(func() error {
 			select {
