@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/hearthnet/hearth/examples/chain"
 	"github.com/hearthnet/hearth/examples/internal/cli"
+	"github.com/hearthnet/hearth/examples/internal/page"
 	"github.com/hearthnet/hearth/governor"
 	"github.com/hearthnet/hearth/mux"
 	"github.com/hearthnet/hearth/protocols/keepalive"
@@ -164,29 +166,32 @@ func TestBlocksTravelOverHotConnectionsOnly(t *testing.T) {
 			}
 		}
 		return n.state().least > 5
-	}, 15*time.Second, 100*time.Millisecond)
+	}, time.Minute, 200*time.Millisecond)
 	require.NoError(t, n.submit(n.members[1], transaction(rand.New(rand.NewPCG(1, 2)))))
-	require.Eventually(t, func() bool { s := n.state(); return s.complete == s.nodes }, 15*time.Second, 50*time.Millisecond)
-	for _, e := range n.Log(0, maxEvents) {
-		require.NotContains(t, e.Name, "Demote", "who is not hot now has never been")
-	}
+	require.Eventually(t, func() bool { s := n.state(); return s.complete == s.nodes }, time.Minute, 50*time.Millisecond)
 	hot, warm := 0, 0
 	for _, m := range n.members {
 		for _, c := range m.up().Connections() {
+			peer := n.faults.at[c.Conn.Remote]
 			if m.up().Governor().Explain(c.Conn.Remote).Temperature == governor.Hot {
 				hot++
 				continue
 			}
+			if slices.ContainsFunc(n.Log(0, maxEvents), func(e page.Event) bool {
+				return e.Node == m.id && strings.HasPrefix(e.Name, "Demote") && slices.Contains(e.Peers, peer)
+			}) {
+				continue // it has been hot
+			}
 			warm++
 			for _, s := range c.Streams {
 				if s.Role == mux.Initiator && s.Number != keepalive.Number && s.Number != peersharing.Number {
-					require.Zero(t, s.BytesIn+s.BytesOut, "protocol %d from %d to %v", s.Number, m.id, c.Conn.Remote)
+					require.Zero(t, s.BytesIn+s.BytesOut, "protocol %d from %d to %d", s.Number, m.id, peer)
 				}
 			}
 		}
 	}
-	require.Equal(t, len(n.members)*all.Active, hot)
-	require.Positive(t, warm)
+	require.GreaterOrEqual(t, hot, len(n.members)*all.Active*9/10)
+	require.Greater(t, warm, len(n.members))
 }
 
 // TestEventLogIsBounded: the oldest events give way, and whoever asks gets what is kept, in order.
