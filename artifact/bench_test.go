@@ -130,3 +130,100 @@ func benchJoin(b *testing.B, x, y *Node) {
 	x.Start(iy)
 	y.Start(ix)
 }
+
+// manyPeers is a Core with a full table that many peers have settled.
+func manyPeers(b *testing.B, peers, slots int) *world {
+	w := &world{t: b, bouncer: func(uint32, ID, []byte) Interest { return Wants(Normal) }}
+	var err error
+	w.core, err = NewCore(0, Config{NodeID: PeerID{0xff}, Slots: slots, MaxPeers: peers, BulkBearers: -1, Kinds: []KindConfig{{ID: 1, MaxSize: 1 << 10}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range slots * 7 / 8 {
+		a, err := NewArtifact(w.core.cfg.Kinds[0], []byte{byte(i), byte(i >> 8)}, nil, Normal)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := w.core.Publish(0, a); err != nil {
+			b.Fatal(err)
+		}
+	}
+	digests := make([]digest, slots/blockSlots)
+	for k := range digests {
+		digests[k] = blockDigest(func(i int) uint64 {
+			return w.core.table.regs[i].commit * uint64(min(1, len(w.core.table.regs[i].id())))
+		}, k*blockSlots)
+	}
+	for i := range peers {
+		id := PeerID{1, byte(i), byte(i >> 8)}
+		p, err := w.core.add(0, PeerInfo{ID: id, Addr: netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), Authenticated: true, RTT: time.Duration(i%50+1) * time.Millisecond})
+		if err != nil {
+			b.Fatal(err)
+		}
+		m := &msgInit{version: 1, window: 256, reserve: 32, inline: 1 << 18, kinds: []kindWish{{1, false}},
+			resume: &resumeClaim{epoch: w.core.table.epoch, highest: w.core.table.commit, digests: digests}}
+		if err := w.core.init(p, m); err != nil {
+			b.Fatal(err)
+		}
+		_, _ = w.core.next(0, p, OfferIn) // initOk
+		for range 2 {
+			_ = w.core.requestNext(p, msgRequestNext{256, 0})
+			_, _ = w.core.next(0, p, OfferIn) // synced
+		}
+		if v := p.prov.view; v.anyPending() || v.nwait > 0 {
+			b.Fatal("something is pending")
+		}
+	}
+	w.core.Effects()
+	return w
+}
+
+func (r *register) id() []byte {
+	if r.art == nil {
+		return nil
+	}
+	return r.art.ID[:]
+}
+
+// BenchmarkIdle: a virtual second of 1,000 peers that have settled 4,096 slots (artifact §9: about 0). One operation is a second.
+func BenchmarkIdle(b *testing.B) {
+	w := manyPeers(b, 1000, 4096)
+	b.ResetTimer()
+	for range b.N {
+		for end := w.now + time.Second; w.core.Deadline() <= end; {
+			w.now = w.core.Deadline()
+			w.core.Advance(w.now)
+			w.core.Effects()
+		}
+		w.now += time.Second
+	}
+	if per := b.Elapsed() / time.Duration(b.N); b.N > 1 && per > 10*time.Millisecond {
+		b.Errorf("%v of a second, mark 1 %%", per)
+	}
+}
+
+// BenchmarkPublish: a publish and an abort beside a number of peers (artifact §9: below 5 µs and what the
+// views cost, which goes with the peers).
+func BenchmarkPublish(b *testing.B) {
+	for _, peers := range []int{1, 16, 256} {
+		b.Run(fmt.Sprint(peers), func(b *testing.B) {
+			w := manyPeers(b, peers, 4096)
+			as := make([]*Artifact, 256)
+			for i := range as {
+				as[i], _ = NewArtifact(w.core.cfg.Kinds[0], []byte{1, byte(i)}, nil, Urgent) // the reserve of the table is theirs
+			}
+			b.ResetTimer()
+			for i := range b.N {
+				a := *as[i%len(as)]
+				if err := w.core.Publish(w.now, &a); err != nil {
+					b.Fatal(err)
+				}
+				w.core.Remove(w.now, a.ID)
+				w.core.Effects()
+			}
+			if per := b.Elapsed() / time.Duration(b.N); b.N > 1000 && peers == 1 && per > 10*time.Microsecond {
+				b.Errorf("%v for both, mark 5 µs each", per)
+			}
+		})
+	}
+}
