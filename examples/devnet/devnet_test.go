@@ -140,7 +140,7 @@ func TestKilledNodeKeepsWhatItHas(t *testing.T) {
 	require.FileExists(t, n.members[3].dir+"/peers")
 	n.partition(nil)
 	killed, names := false, map[string]bool{}
-	for _, e := range n.Log(0, maxEvents) {
+	for _, e := range n.Log(0, page.KeptEvents) {
 		killed = killed || e.Node == 3 && e.Name == "killed"
 		names[e.Decision] = true
 	}
@@ -177,7 +177,7 @@ func TestBlocksTravelOverHotConnectionsOnly(t *testing.T) {
 				hot++
 				continue
 			}
-			if slices.ContainsFunc(n.Log(0, maxEvents), func(e page.Event) bool {
+			if slices.ContainsFunc(n.Log(0, page.KeptEvents), func(e page.Event) bool {
 				return e.Node == m.id && strings.HasPrefix(e.Name, "Demote") && slices.Contains(e.Peers, peer)
 			}) {
 				continue // it has been hot
@@ -192,22 +192,6 @@ func TestBlocksTravelOverHotConnectionsOnly(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, hot, len(n.members)*all.Active*9/10)
 	require.Greater(t, warm, len(n.members))
-}
-
-// TestEventLogIsBounded: the oldest events give way, and whoever asks gets what is kept, in order.
-func TestEventLogIsBounded(t *testing.T) {
-	n := &network{}
-	for range maxEvents + 10 {
-		n.say(-1, "x", "")
-	}
-	all := n.Log(0, maxEvents)
-	require.Len(t, all, maxEvents)
-	for i, e := range all {
-		require.Equal(t, uint64(i+11), e.Number)
-	}
-	require.Len(t, n.Log(0, 5), 5)
-	require.Empty(t, n.Log(maxEvents+10, 5))
-	require.Equal(t, uint64(maxEvents+10), n.Log(maxEvents+9, 5)[0].Number)
 }
 
 func TestChaosIsSurvived(t *testing.T) {

@@ -48,9 +48,7 @@ type network struct {
 	failed    chan error // of nodes that could not go on
 	doors     []doors    // of the last members, which are still to be opened
 
-	mu     sync.Mutex
-	events []page.Event // a ring of the latest
-	count  uint64       // of all events ever
+	events page.Log
 }
 
 // txID is the id of a transaction in its envelope; those of all eras have this length.
@@ -61,9 +59,6 @@ type artifactRef struct {
 	kind uint32
 	id   artifact.ID
 }
-
-// maxEvents bounds the event log.
-const maxEvents = 2000
 
 // prepare makes a network whose nodes listen and are still to be opened. It is to be closed whatever comes of it.
 func prepare(c config, dir string) (_ *network, err error) {
@@ -298,7 +293,7 @@ func (n *network) decided(id int, e node.Event) {
 			h.Peers = append(h.Peers, at)
 		}
 	}
-	n.add(h)
+	n.events.Add(h)
 }
 
 // gossiped notes what the gossip of artifacts has to say of a peer.
@@ -307,7 +302,7 @@ func (n *network) gossiped(id int, what string, peer artifact.PeerID, err error)
 	if to := n.who(peer); to >= 0 {
 		e.Peers = []int{to}
 	}
-	n.add(e)
+	n.events.Add(e)
 }
 
 // who has an id in the gossip of artifacts, −1 for nobody.
@@ -317,29 +312,8 @@ func (n *network) who(id artifact.PeerID) int {
 
 // say notes what was done to a node, or to all.
 func (n *network) say(id int, what, detail string) {
-	n.add(page.Event{At: time.Now(), Node: id, Name: what, Detail: detail})
+	n.events.Add(page.Event{At: time.Now(), Node: id, Name: what, Detail: detail})
 }
 
-func (n *network) add(h page.Event) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.count++
-	h.Number = n.count
-	if len(n.events) < maxEvents {
-		n.events = append(n.events, h)
-		return
-	}
-	n.events[(n.count-1)%maxEvents] = h
-}
-
-// Log implements [page.Host]: the events after a number, as far as they are kept, at most the latest limit.
-func (n *network) Log(after uint64, limit int) []page.Event {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	first := max(after, n.count-uint64(len(n.events)), n.count-min(n.count, uint64(limit)))
-	out := make([]page.Event, 0, n.count-min(n.count, first))
-	for i := first; i < n.count; i++ {
-		out = append(out, n.events[i%maxEvents])
-	}
-	return out
-}
+// Log implements [page.Host].
+func (n *network) Log(after uint64, limit int) []page.Event { return n.events.Events(after, limit) }

@@ -7,16 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
@@ -24,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hearthnet/hearth/examples/internal/page"
+	"github.com/hearthnet/hearth/examples/internal/page/pagetest"
 )
 
 // shown runs a network and shows it, until the test ends.
@@ -139,86 +134,27 @@ func TestMetricsEqualThePage(t *testing.T) {
 // HEARTH_SHOTS=DIR it leaves screenshots.
 func TestPageInABrowser(t *testing.T) {
 	t.Parallel()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		t.Skip("skipped: no chromium")
-	}
-	url := shown(t, 6)
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1200, 1400))
-	allocated, free := chromedp.NewExecAllocator(context.Background(), opts...)
-	defer free()
-	tab, closeTab := chromedp.NewContext(allocated)
-	defer closeTab()
-	ctx, cancel := context.WithTimeout(tab, 60*time.Second)
-	defer cancel()
-	complaints := make(chan string, 100)
-	chromedp.ListenTarget(ctx, func(ev any) {
-		text := ""
-		switch ev := ev.(type) {
-		case *runtime.EventExceptionThrown:
-			text = ev.ExceptionDetails.Error()
-		case *runtime.EventConsoleAPICalled:
-			text = fmt.Sprint(ev.Type, ev.Args)
-		case *log.EventEntryAdded:
-			text = ev.Entry.Text
-		default:
-			return
-		}
-		select {
-		case complaints <- text:
-		default:
-		}
-	})
-	until := func(js string) chromedp.Action {
-		return chromedp.Poll(js, nil, chromedp.WithPollingTimeout(20*time.Second))
-	}
-	shot := func(name string) chromedp.Action {
-		return chromedp.ActionFunc(func(ctx context.Context) error {
-			dir := os.Getenv("HEARTH_SHOTS")
-			if dir == "" {
-				return nil
-			}
-			var png []byte
-			if err := chromedp.FullScreenshot(&png, 100).Do(ctx); err != nil {
-				return err
-			}
-			return os.WriteFile(filepath.Join(dir, name+".png"), png, 0o600)
-		})
-	}
+	b := pagetest.Open(t, shown(t, 6)+"/#token=t", "devnet-")
 	var nodes int
 	var explanation, decision string
-	require.NoError(t, chromedp.Run(ctx, log.Enable(), chromedp.Navigate(url+"/#token=t"),
-		until(`document.querySelectorAll("#graph .node").length === 6 && document.querySelectorAll("#graph path.hot").length === 30`),
-		chromedp.Evaluate(`document.querySelectorAll("#graph .node:not(.down)").length`, &nodes), shot("start"),
+	b.Do(b.Until(`document.querySelectorAll("#graph .node").length === 6 && document.querySelectorAll("#graph path.hot").length === 30`),
+		chromedp.Evaluate(`document.querySelectorAll("#graph .node:not(.down)").length`, &nodes), b.Shot("start"),
 		chromedp.Click(`.node[data-node="2"] circle`),
-		until(`document.querySelectorAll("#peers tbody tr").length === 5`),
+		b.Until(`document.querySelectorAll("#peers tbody tr").length === 5`),
 		chromedp.Click(`#peers tbody tr`, chromedp.ByQuery),
-		until(`document.querySelector("#explanation").textContent !== ""`),
-		chromedp.Text(`#explanation`, &explanation), chromedp.Text(`#peers tbody tr td:nth-child(3)`, &decision, chromedp.ByQuery), shot("explain")))
+		b.Until(`document.querySelector("#explanation").textContent !== ""`),
+		chromedp.Text(`#explanation`, &explanation), chromedp.Text(`#peers tbody tr td:nth-child(3)`, &decision, chromedp.ByQuery), b.Shot("explain"))
 	require.Equal(t, 6, nodes)
 	require.NotEmpty(t, decision)
 	require.Contains(t, explanation, decision)
 
 	var took float64 // ms
-	require.NoError(t, chromedp.Run(ctx,
-		chromedp.Evaluate(`window.pressed = performance.now()`, nil), chromedp.Click(`#kill`),
-		until(`!!document.querySelector('.node.down[data-node="2"]')`),
-		chromedp.Evaluate(`performance.now() - window.pressed`, &took), shot("killed")))
+	b.Do(chromedp.Evaluate(`window.pressed = performance.now()`, nil), chromedp.Click(`#kill`),
+		b.Until(`!!document.querySelector('.node.down[data-node="2"]')`),
+		chromedp.Evaluate(`performance.now() - window.pressed`, &took), b.Shot("killed"))
 	require.Less(t, took, 2000.0)
 	t.Logf("a kill is seen after %.0f ms", took)
-	require.NoError(t, chromedp.Run(ctx, until(`!document.querySelector("#restart").disabled`), chromedp.Click(`#restart`),
-		until(`document.querySelectorAll("#graph .node:not(.down)").length === 6`),
-		emulation.SetDeviceMetricsOverride(390, 844, 2, true), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}),
-		shot("phone"), until(`document.documentElement.scrollWidth <= 390`)))
-	select {
-	case text := <-complaints:
-		t.Fatal("the console says: ", text)
-	default:
-	}
+	b.Do(b.Until(`!document.querySelector("#restart").disabled`), chromedp.Click(`#restart`),
+		b.Until(`document.querySelectorAll("#graph .node:not(.down)").length === 6`),
+		b.Phone(), b.Shot("phone"))
 }

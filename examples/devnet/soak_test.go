@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/hearthnet/hearth/examples/internal/page"
 )
 
 // longEnough is the length of a run whose thirds can be compared.
@@ -53,7 +55,7 @@ func TestSoak(t *testing.T) {
 			require.NoError(t, err)
 			running = false
 		case <-tick.C:
-			for _, e := range n.Log(last, maxEvents) {
+			for _, e := range n.Log(last, page.KeptEvents) {
 				last = e.Number
 				said[e.Name]++
 				require.NotEqual(t, "artifacts: peer banned", e.Name, e.Detail)
