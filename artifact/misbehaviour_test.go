@@ -1,7 +1,6 @@
 package artifact
 
 import (
-	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -331,123 +330,6 @@ func TestForgedAttrHidesNothing(t *testing.T) {
 	require.Len(t, y.fetches(BulkOut), 1)
 }
 
-func TestRowNotFound(t *testing.T) {
-	w := smallWorld(t)
-	x := w.peer(true, true)
-	x.offers(offerOf(0, 1, []byte("x")), offerOf(1, 2, []byte("y")))
-	for _, m := range x.fetches(BulkOut) {
-		x.send(BulkOut, appendFetchDone(nil, m.id, statusNotFound, 0))
-	}
-	x.offers(entry{tag: entryWithdraw, slot: 1, commit: 2})
-	for range 8 {
-		w.wait(time.Second)
-		for _, m := range x.fetches(BulkOut) {
-			x.send(BulkOut, appendFetchDone(nil, m.id, statusNotFound, 0))
-		}
-	}
-	require.Zero(t, x.score, "fetch and withdraw may cross")
-	for range 5 {
-		w.wait(time.Second)
-		for _, m := range x.fetches(BulkOut) {
-			x.send(BulkOut, appendFetchDone(nil, m.id, statusNotFound, 0))
-		}
-	}
-	require.Equal(t, -5, x.score, "one of the two was not withdrawn")
-}
-
-func TestRowTimeout(t *testing.T) {
-	w := smallWorld(t)
-	x := w.peer(true, true)
-	x.p.net.window = 1 << 20
-	x.offers(offerOf(0, 1, []byte("x")))
-	require.Len(t, x.fetches(BulkOut), 1)
-	w.wait(3 * time.Second)
-	require.Zero(t, x.score, "first measurement assumes 1 s")
-	w.wait(2 * time.Second)
-	require.Equal(t, -1, x.score)
-	require.EqualValues(t, 1<<19, x.p.net.window)
-	cancelled := false
-	for _, m := range x.controls() {
-		cancelled = cancelled || m.tag == tagCancel
-	}
-	require.True(t, cancelled)
-	// what comes late is used
-	x.send(BulkOut, append(appendPieceHead(nil, tagChunk, 0, 0, 1), 'x'))
-	x.send(BulkOut, appendFetchDone(nil, 0, statusCancelled, 0))
-	w.accept()
-	require.Equal(t, Delivered, x.verdicts()[0])
-	require.False(t, x.closed)
-}
-
-// Time-outs are a weak sign: a peer that is late for half an hour, because its line or its machine is, is demoted, never banned.
-func TestRowTimeoutsAloneBanNobody(t *testing.T) {
-	w := smallWorld(t)
-	x := w.peer(true, true)
-	for n := range 300 {
-		x.offers(offerOf(uint32(n%128), uint64(n+1), append(make([]byte, 1500), byte(n), byte(n>>8))))
-		w.wait(16 * time.Second)
-		for _, m := range x.fetches(BulkOut) {
-			x.send(BulkOut, appendFetchDone(nil, m.id, statusLate, 0))
-		}
-		x.offers(entry{tag: entryWithdraw, slot: uint32(n % 128), commit: uint64(n + 1)})
-		for _, m := range x.fetches(BulkOut) {
-			x.send(BulkOut, appendFetchDone(nil, m.id, statusNotFound, 0))
-		}
-		x.controls()
-		require.False(t, x.closed, "after %v", w.now)
-	}
-	require.Greater(t, w.core.Counters().Timeouts, uint64(250))
-}
-
-// Half of the requests of a minute timed out: the judge is told, without a score, so that a governor may demote the peer.
-func TestRowHalfOfAMinuteTimedOut(t *testing.T) {
-	w := smallWorld(t)
-	x := w.peer(true, true)
-	said := func() (n int) {
-		for _, err := range x.causes {
-			if e := new(SlowError); errors.As(err, &e) {
-				require.Equal(t, x.id, e.Peer)
-				require.GreaterOrEqual(t, 2*e.TimedOut, e.Asked)
-				n++
-			}
-		}
-		return n
-	}
-	round := func(n int, silent bool) {
-		e := offerOf(uint32(n%128), uint64(n+1), append(make([]byte, 1500), byte(n), byte(n>>8)))
-		x.offers(e)
-		ms := x.fetches(BulkOut)
-		require.NotEmpty(t, ms)
-		for _, m := range ms {
-			if silent {
-				continue
-			}
-			x.serve(BulkOut, m, append(make([]byte, 1500), byte(n), byte(n>>8)))
-		}
-		w.wait(5 * time.Second)
-		if silent { // cancelled by now
-			x.send(BulkOut, appendFetchDone(nil, ms[0].id, statusCancelled, 0))
-			x.offers(entry{tag: entryWithdraw, slot: uint32(n % 128), commit: uint64(n + 1)})
-			for _, m := range x.fetches(BulkOut) {
-				x.send(BulkOut, appendFetchDone(nil, m.id, statusNotFound, 0))
-			}
-		}
-		x.controls()
-	}
-	for n := range 30 {
-		round(n, n%3 == 0)
-	}
-	require.Zero(t, said(), "a third is not enough")
-	score := x.score
-	for n := 30; n < 60; n++ {
-		round(n, true)
-	}
-	require.InDelta(t, 2, said(), 1, "once a minute")
-	require.False(t, x.closed)
-	require.Less(t, x.score, score)
-	require.Greater(t, x.score, score-100, "one step a time-out, no more")
-}
-
 func TestRowChurn(t *testing.T) {
 	w := smallWorld(t)
 	w.bouncer = func(uint32, ID, []byte) Interest { return NotWanted }
@@ -499,20 +381,6 @@ func TestRowSizeDiffersFromTheBody(t *testing.T) {
 	require.Zero(t, y.score)
 	w.accept()
 	require.NotNil(t, w.core.Get(good.id))
-}
-
-// id squatting: asked first, answers nothing; never asked twice in a round, and the next advertiser is asked at once.
-func TestRowSquatter(t *testing.T) {
-	w := smallWorld(t)
-	x, y := w.peer(true, true), w.peer(true, true)
-	e := offerOf(0, 1, []byte("x"))
-	x.offers(e)
-	require.Len(t, x.fetches(BulkOut), 1)
-	y.offers(e)
-	require.Empty(t, y.fetches(BulkOut), "duplicity is 1")
-	w.wait(4001 * time.Millisecond)
-	require.Len(t, y.fetches(BulkOut), 1, "at the deadline")
-	require.Empty(t, x.fetches(BulkOut))
 }
 
 func TestRowFloodsAreAckedAndIgnored(t *testing.T) {
@@ -642,67 +510,4 @@ func TestRowUnwantedCostsOnlyTheWindow(t *testing.T) {
 	}
 	require.False(t, x.closed)
 	require.Zero(t, x.score)
-}
-
-func TestScoreRecoversAndBans(t *testing.T) {
-	s := newScores()
-	a, id := netip.MustParseAddr("10.0.0.1"), PeerID{1}
-	require.Zero(t, s.judge(a, id, 0, AttrForged).ban)
-	require.Equal(t, -50, s.Value(a, id, 0))
-	require.Equal(t, -40, s.Value(a, id, 10*time.Minute), "1 a minute")
-	require.Zero(t, s.judge(a, id, 10*time.Minute, ClaimForged).ban)
-	require.Equal(t, banFor, s.judge(a, id, 10*time.Minute, ClaimForged).ban)
-	require.Equal(t, 0, s.Value(a, id, 10*time.Minute), "0 again")
-	require.Equal(t, banFor, s.Banned(a, id, 10*time.Minute))
-	require.Zero(t, s.Banned(a, id, 70*time.Minute))
-	require.Zero(t, s.Banned(a, PeerID{2}, 10*time.Minute), "bans hold for (IP, nodeId)")
-	for i := range 5000 {
-		s.judge(a, PeerID{9, byte(i), byte(i >> 8)}, 0, TimedOut)
-	}
-	require.LessOrEqual(t, s.who.Len(), scoreEntries)
-}
-
-func TestThreeBannedIdsBanTheAddress(t *testing.T) {
-	for _, c := range []struct {
-		addr, same string
-		want       bool
-	}{{"10.0.0.1", "10.0.0.1", true}, {"2001:db8::1", "2001:db8::2", true}, {"127.0.0.1", "127.0.0.1", false}, {"::1", "::1", false}} {
-		s := newScores()
-		a := netip.MustParseAddr(c.addr)
-		for i := range 3 {
-			require.Zero(t, s.BannedAddr(a, 0))
-			s.judge(a, PeerID{byte(i)}, time.Duration(i)*time.Minute, Violation)
-		}
-		require.Equal(t, c.want, s.BannedAddr(netip.MustParseAddr(c.same), 3*time.Minute) > 0, c.addr)
-		require.Zero(t, s.BannedAddr(a, 2*time.Hour))
-	}
-	s := newScores()
-	a := netip.MustParseAddr("10.0.0.1")
-	for i := range 3 {
-		s.judge(a, PeerID{byte(i)}, time.Duration(i)*6*time.Minute, Violation)
-	}
-	require.Zero(t, s.BannedAddr(a, 13*time.Minute), "not within ten minutes")
-}
-
-// P16: any interleaving of two dials between two ids leaves exactly one main bearer, the same at both ends.
-func TestDuplicatesBothEndsKeepTheSame(t *testing.T) {
-	small, large := PeerID{1}, PeerID{2}
-	// dial 0 by small, dial 1 by large; each end sees them in its own order
-	for _, orderS := range [][2]int{{0, 1}, {1, 0}} {
-		for _, orderL := range [][2]int{{0, 1}, {1, 0}} {
-			kept := func(self, peer PeerID, mine int, order [2]int) int {
-				have := order[0]
-				if KeepNew(self, peer, have == mine, order[1] == mine, false, false, false) {
-					have = order[1]
-				}
-				return have
-			}
-			require.Equal(t, 0, kept(small, large, 0, orderS))
-			require.Equal(t, 0, kept(large, small, 1, orderL))
-		}
-	}
-	require.False(t, KeepNew(small, large, false, false, false, false, false), "a mere claim must not throw out a living peer")
-	require.True(t, KeepNew(small, large, false, false, false, true, false))
-	require.True(t, KeepNew(small, large, false, false, false, false, true))
-	require.True(t, KeepNew(small, large, false, false, true, false, false))
 }
