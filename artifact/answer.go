@@ -199,6 +199,7 @@ func (v *View) show(now time.Duration, i, inline int, a *answer) (body int) {
 	v.kout[x.Class][x.kind]++
 	v.nwait++
 	v.shown.set(i)
+	v.showings++
 	v.touch(i)
 	v.move(i, slotOut)
 	return body

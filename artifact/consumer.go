@@ -70,9 +70,10 @@ type conSession struct {
 	changed  bool
 	retake   int // records zeroed that were not offered anew yet
 	extras   int // held offers that came from the stash: they take no place in the window
-	shown    int // offers since the session began, and those of them that were delivered; both halved now and then
+	shown    int // entries since the session began that are not ordinary, and offers that were delivered; both halved now and then
 	useful   int
-	churn    int // entries since the last tick, and their decaying sum
+	known    uint64 // entries of that kind
+	churn    int    // entries since the last tick, and their decaying sum
 	churnSum float64
 	slowed   bool // too much of it: fewer credits are open
 	holdback bool // and none is granted for a second

@@ -353,6 +353,44 @@ func TestRowChurn(t *testing.T) {
 	require.False(t, x.closed)
 }
 
+// Of a busy honest link most entries may be known, and withdrawals of what was settled: it is not slowed down. Whoever says known of
+// what was never shown to it is.
+func TestBusyLinkIsNoChurn(t *testing.T) {
+	for _, honest := range []bool{true, false} {
+		w := smallWorld(t)
+		x := w.peer(true, true)
+		for i := range 1200 {
+			if honest {
+				a := publishIn(t, w, []byte{byte(i), byte(i >> 8)}, Normal)
+				x.send(OfferIn, msgRequestNext{64, 0}.append(nil))
+				w.wait(12 * time.Millisecond)
+				var shown []disposition
+				for _, e := range x.entries() {
+					if e.tag == entryOffer {
+						shown = append(shown, disposition{e.slot, e.commit, Delivered})
+					}
+				}
+				require.Len(t, shown, 1)
+				x.send(ControlIn, (&control{tag: tagDispose, dispose: shown}).append(nil))
+				require.True(t, w.core.Remove(w.now, a.ID))
+				w.settle()
+			} else {
+				w.wait(12 * time.Millisecond)
+			}
+			if x.p.con.holdback {
+				require.False(t, honest, "credits were held back after %d bodies", i)
+				break
+			}
+			slot := uint32(i % 128)
+			x.offers(entry{tag: entryKnown, slot: slot, commit: uint64(i + 1)}, entry{tag: entryWithdraw, slot: slot})
+			x.controls()
+		}
+		require.Equal(t, honest, !x.p.con.holdback)
+		require.Zero(t, x.score)
+		require.False(t, x.closed)
+	}
+}
+
 func TestRowEqualCommitIsALegalReoffer(t *testing.T) {
 	w := smallWorld(t)
 	x := w.peer(true, true)

@@ -59,8 +59,10 @@ func (c *Consumer) entry(p *peer, e *entry, j judged) error {
 		seen = o.commit
 	}
 	s.churn++
-	if s.shown++; s.shown > 1<<12 {
-		s.shown, s.useful = s.shown/2, s.useful/2
+	if !c.ordinary(p, e) {
+		if s.shown++; s.shown > 1<<12 {
+			s.shown, s.useful = s.shown/2, s.useful/2
+		}
 	}
 	switch e.tag {
 	case entryWithdraw:
@@ -131,6 +133,22 @@ func (c *Consumer) entry(p *peer, e *entry, j judged) error {
 	s.byClass[o.class]++
 	c.consider(o, j.interest, e.body)
 	return nil
+}
+
+// ordinary entries are of no use in themselves, but come with the traffic of any busy link, and say nothing about whether it is worth
+// its credits: the withdrawal of what was settled, and known, which answers an offer of ours and so cannot come more often.
+func (c *Consumer) ordinary(p *peer, e *entry) bool {
+	switch e.tag {
+	case entryWithdraw:
+		i := int(e.slot)
+		return i < len(p.acct.seen) && p.acct.seen[i]&settledBit != 0
+	case entryKnown:
+		if v := p.prov.view; v != nil && p.con.known < v.showings {
+			p.con.known++
+			return true
+		}
+	}
+	return false
 }
 
 // consider decides what becomes of an offer that is held: a verdict at once, or a place in its artifact's download.
