@@ -95,6 +95,7 @@ func (v *View) next(now time.Duration, entries, inline int, tail bool, buf []byt
 		v.answers++
 	}
 	if a.shown > 0 {
+		v.gap += (min((now-v.saidAt)/time.Duration(a.shown), 20*busyGap) - v.gap) / 8
 		v.saidAt, v.pushDue = now, false
 	}
 	return a
@@ -244,7 +245,7 @@ func (v *View) busy(tail bool) bool {
 }
 
 // restsUntil is when what is pending may be said: at once, unless something was said a moment ago. While little happens nothing
-// waits; when much does, entries share messages, each of which costs both ends more than what is in it. What will be pushed waits
+// waits; when much does, entries share messages, each of which costs both ends more than what is in it; and they rest longer on a busy link. What will be pushed waits
 // less, so that most bodies come before they are offered by others. What is urgent, withdraw-1, and a new session do not wait.
 func (v *View) restsUntil() time.Duration {
 	if v.saidAt == 0 || v.ngone > 0 || v.initial != nil {
@@ -255,8 +256,13 @@ func (v *View) restsUntil() time.Duration {
 			return 0
 		}
 	}
-	if v.pushDue {
+	switch busy := v.gap < busyGap; {
+	case v.pushDue && busy:
+		return v.saidAt + busyPushRest
+	case v.pushDue:
 		return v.saidAt + pushRest
+	case busy:
+		return v.saidAt + busyOfferRest
 	}
 	return v.saidAt + offerRest
 }

@@ -112,6 +112,10 @@ const (
 	disposeDelay     = 40 * time.Millisecond
 	pushRest         = 2 * time.Millisecond
 	offerRest        = 10 * time.Millisecond
+	// Where entries follow each other in less than busyGap, they rest longer.
+	busyGap       = 5 * time.Millisecond
+	busyPushRest  = 5 * time.Millisecond
+	busyOfferRest = 20 * time.Millisecond
 	// What waits for company waits until the next multiple of these, so that one wake-up serves many peers.
 	restGrid      = 2 * time.Millisecond
 	disposeGrid   = 8 * time.Millisecond

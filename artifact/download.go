@@ -83,7 +83,13 @@ func (c *Consumer) graceTime(kind int) time.Duration {
 	}
 	slices.Sort(rtts)
 	usual := min(max(rtts[len(rtts)/2]*5/2, graceMin), graceMax)
-	return max(usual, min(c.lag[kind].mean, graceMax)+min(4*c.lag[kind].dev, lagMax))
+	lag := min(c.lag[kind].mean, graceMax) + min(4*c.lag[kind].dev, lagMax)
+	if lag <= usual {
+		return usual
+	}
+	// When a tree has come apart, many wait for the same push. If all lost patience at once, all would fetch, push to each other and
+	// then prune: so some wait up to half as long again, and most of them are pushed what the first has fetched.
+	return lag + time.Duration(c.rnd.Int64N(int64(lag/2)))
 }
 
 // pushLag takes note of a push that came after the first offer, at since.

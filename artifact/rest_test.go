@@ -73,6 +73,39 @@ func TestPushesRestLess(t *testing.T) {
 	require.Zero(t, b.v.restsUntil(), "withdraw-1 does not wait")
 }
 
+// On a busy link entries rest longer, so that more of them share a message; at a moderate rate they do not.
+func TestBusyLinksRestLonger(t *testing.T) {
+	b := newBench(t, 64)
+	b.v.eager[0] = true
+	b.now = time.Second
+	every := func(gap time.Duration) {
+		for range 60 {
+			b.now += gap
+			a := b.publish(Normal)
+			for _, e := range b.next() {
+				if e.tag == entryOffer || e.tag == entryPush {
+					require.NoError(t, b.dispose(e.slot, e.commit, Have))
+				}
+			}
+			b.tab.Abort(b.now, a.ID)
+		}
+		b.publish(Normal)
+	}
+	rests := func(offer, push time.Duration) {
+		t.Helper()
+		b.v.pushDue = false
+		require.Equal(t, b.v.saidAt+offer, b.v.restsUntil())
+		b.v.pushDue = true
+		require.Equal(t, b.v.saidAt+push, b.v.restsUntil())
+	}
+	every(20 * time.Millisecond)
+	rests(offerRest, pushRest)
+	every(2 * time.Millisecond)
+	rests(busyOfferRest, busyPushRest)
+	every(20 * time.Millisecond)
+	rests(offerRest, pushRest)
+}
+
 // gatherLink is a Gatherer that notes what left together.
 type gatherLink struct {
 	mu    sync.Mutex

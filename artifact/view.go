@@ -67,6 +67,7 @@ type View struct {
 	have     *simplelru.LRU[ID, struct{}]
 	tailAt   time.Duration // when the oldest of tail became due
 	saidAt   time.Duration // when the last answer was made, 0: none yet
+	gap      time.Duration // between entries, smoothed
 	scratch  []byte        // of the last answer
 	pushDue  bool          // something that will be pushed has become pending since
 
@@ -89,7 +90,7 @@ func (t *Table) newView(now time.Duration, c viewConfig) (v *View, resumed bool)
 	v = &View{t: t, kinds: c.kinds, eager: c.eager, window: c.window, reserve: c.reserve, start: t.commit,
 		shown: newBitmap(n), gone: newBitmap(n), tail: newBitmap(n), initial: newBitmap(n),
 		last: make([]uint32, n/blockSlots), out: map[uint32]outRec{}}
-	v.dry = max(now, 1)
+	v.dry, v.gap = max(now, 1), 20*busyGap
 	v.have, _ = simplelru.NewLRU[ID, struct{}](haveSize, nil)
 	for i := range v.plane {
 		v.plane[i] = newBitmap(n)
