@@ -245,8 +245,9 @@ func (v *View) busy(tail bool) bool {
 }
 
 // restsUntil is when what is pending may be said: at once, unless something was said a moment ago. While little happens nothing
-// waits; when much does, entries share messages, each of which costs both ends more than what is in it; and they rest longer on a busy link. What will be pushed waits
-// less, so that most bodies come before they are offered by others. What is urgent, withdraw-1, and a new session do not wait.
+// waits; when much does, entries share messages, each of which costs both ends more than what is in it, and they rest longer on a
+// busy link. What will be pushed waits less, so that most bodies come before they are offered by others. What is urgent,
+// withdraw-1, and a new session do not wait.
 func (v *View) restsUntil() time.Duration {
 	if v.saidAt == 0 || v.ngone > 0 || v.initial != nil {
 		return 0

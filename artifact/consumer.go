@@ -72,8 +72,7 @@ type conSession struct {
 	extras   int // held offers that came from the stash: they take no place in the window
 	shown    int // entries since the session began that are not ordinary, and offers that were delivered; both halved now and then
 	useful   int
-	known    uint64 // entries of that kind
-	churn    int    // entries since the last tick, and their decaying sum
+	churn    int // entries since the last tick, and their decaying sum
 	churnSum float64
 	slowed   bool // too much of it: fewer credits are open
 	holdback bool // and none is granted for a second

@@ -143,8 +143,8 @@ func (c *Consumer) ordinary(p *peer, e *entry) bool {
 		i := int(e.slot)
 		return i < len(p.acct.seen) && p.acct.seen[i]&settledBit != 0
 	case entryKnown:
-		if v := p.prov.view; v != nil && p.con.known < v.showings {
-			p.con.known++
+		if v := p.prov.view; v != nil && v.knowns < v.showings {
+			v.knowns++
 			return true
 		}
 	}

@@ -55,21 +55,21 @@ type View struct {
 	ninit   int
 	start   uint64 // commit at initOk: what is older is never pushed
 	answers uint64
-	// showings is how many offers and pushes were shown.
-	showings uint64
-	last     []uint32 // answer that last touched a block
-	out      map[uint32]outRec
-	nout     [classes]int
-	kout     [classes][]int // of them per kind
-	nwait    int            // out places in use
-	lagging  bool
-	dry      time.Duration // without a requestNext since, 0: has one
-	have     *simplelru.LRU[ID, struct{}]
-	tailAt   time.Duration // when the oldest of tail became due
-	saidAt   time.Duration // when the last answer was made, 0: none yet
-	gap      time.Duration // between entries, smoothed
-	scratch  []byte        // of the last answer
-	pushDue  bool          // something that will be pushed has become pending since
+	// showings is how many offers and pushes were shown, knowns how many of them the consumer has answered with a known of its own.
+	showings, knowns uint64
+	last             []uint32 // answer that last touched a block
+	out              map[uint32]outRec
+	nout             [classes]int
+	kout             [classes][]int // of them per kind
+	nwait            int            // out places in use
+	lagging          bool
+	dry              time.Duration // without a requestNext since, 0: has one
+	have             *simplelru.LRU[ID, struct{}]
+	tailAt           time.Duration // when the oldest of tail became due
+	saidAt           time.Duration // when the last answer was made, 0: none yet
+	gap              time.Duration // between entries, smoothed
+	scratch          []byte        // of the last answer
+	pushDue          bool          // something that will be pushed has become pending since
 
 	eager      []bool // per kind, shared with the link
 	urgentPush int    // largest urgent body pushed to this peer beside eager links, bytes
