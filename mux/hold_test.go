@@ -25,11 +25,11 @@ func TestHold(t *testing.T) {
 
 	done := make(chan error, 1)
 	go func() { done <- a.Hold(ctx, DefaultRank, nil, make([]byte, 250_000)) }()
-	_, err = readFull(ctx, b, 200_000) // the limit lets it go
+	_, err = readFull(ctx, b, 150_000) // never more than the limit is held
 	require.NoError(t, err)
 	require.NoError(t, <-done)
 	require.NoError(t, a.WaitCut(ctx))
-	_, err = readFull(ctx, b, 50_000)
+	_, err = readFull(ctx, b, 100_000)
 	require.NoError(t, err)
 
 	_, out := p.a.Traffic()
