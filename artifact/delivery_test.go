@@ -40,6 +40,7 @@ func TestTwoNodes(t *testing.T) {
 
 // The delivery argument of artifact §6.10, with everything that is allowed to go wrong.
 func TestEverythingReachesEveryone(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	s := newSimNet(t, 2)
 	s.cfg = oneKind
@@ -107,6 +108,7 @@ func (s *simNet) chaos(until time.Duration, every time.Duration) {
 // P6, P10, P13: nothing is lost under any sequence of cuts, restarts, bearer losses and slow validators, and no schedule of
 // honest peers leads to a violation.
 func TestNothingIsLostUnderChaos(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	for seed := uint64(1); seed <= chaosSeeds(); seed++ {
 		s := newSimNet(t, seed)
@@ -140,6 +142,14 @@ func TestNothingIsLostUnderChaos(t *testing.T) {
 }
 
 // soak reports whether the long versions were asked for.
+// pure marks long simulations: they run on one goroutine, so the race detector, which makes them ten times as long, has nothing to see.
+func pure(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("skipped: nothing here runs beside anything else")
+	}
+}
+
 func soak() bool { return os.Getenv("HEARTH_SOAK") == "1" }
 
 func chaosSeeds() uint64 {

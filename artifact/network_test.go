@@ -206,6 +206,7 @@ func (s *simNet) network(nodes, degree int, evil bool, rate float64) {
 // 50 nodes with a small table, a quarter of them malicious, a partition of 60 s that heals; every invariant and the memory
 // formula after every step.
 func TestFiftyNodesAQuarterMalicious(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	s := newSimNet(t, 50)
 	s.audit = 512
@@ -247,6 +248,7 @@ func TestFiftyNodesAQuarterMalicious(t *testing.T) {
 
 // The reliability scenario of artifact §7.3, after the IC's network_reliability test.
 func TestNetworkReliability(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	s := newSimNet(t, 21)
 	s.audit = 512
@@ -351,6 +353,7 @@ func reliabilityShare() int {
 
 // The soak: 1,000 nodes of degree 20 with full tables.
 func TestThousandNodes(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	nodes, degree, n := 60, 10, 40
 	cfg := Config{Slots: 512, Kinds: []KindConfig{{ID: 1, MaxSize: 64 << 10}}}

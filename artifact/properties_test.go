@@ -86,6 +86,7 @@ func (o *observer) consumer(msg []byte) {
 // hot, windows and commits keep their rules on the wire; in the end everything is everywhere, and when all connections are cut once
 // more, and come back, nothing is offered again.
 func TestQuiescenceAfterChaos(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	for seed := uint64(1); seed <= chaosSeeds(); seed++ {
 		s := newSimNet(t, seed+100)
@@ -172,6 +173,7 @@ func TestJoiningNodeGetsTheValidatedPool(t *testing.T) {
 // The load test of artifact §7.1: inserts and purges at random for 20 s, with and without the same artifacts at several nodes; 4 s after the
 // last purge every artifact that is active anywhere is everywhere, and nothing that was purged by all is anywhere.
 func TestRandomInsertsAndPurges(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	for _, overlap := range []bool{false, true} {
 		s := newSimNet(t, 42)
@@ -251,6 +253,7 @@ func TestRandomInsertsAndPurges(t *testing.T) {
 
 // P12: body copies settle again after a change of links.
 func TestCopiesSettleAfterLinksChange(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	s := newSimNet(t, 43)
 	s.audit = 1 << 20

@@ -113,6 +113,7 @@ func copies(t *testing.T, push PushMode, size, warm, n int, class Class, every t
 
 // P12 and the redundancy marks of artifact §9, on the simulator.
 func TestBodyCopies(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	warm, n := 200, 150
 	if soak() {

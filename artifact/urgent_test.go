@@ -43,6 +43,7 @@ func TestUrgentBesideBulk(t *testing.T) {
 // Seven suppliers saturate one 50 Mbit/s access link: with per-peer windows alone the network's own queue would hold urgent
 // messages for seconds. The node-wide window, limited by delay, keeps it short.
 func TestSharedAccessLink(t *testing.T) {
+	pure(t)
 	t.Parallel()
 	s := newSimNet(t, 18)
 	s.audit = 1 << 10

@@ -62,6 +62,9 @@ func (ns swarm) copiesOf(t testing.TB, tag uint64, kind, size, count, ahead int,
 // except that a small body which is not pushed within the grace of 2 … 100 ms is fetched beside its push: those are spread a few at a
 // time. With the windows full see BenchmarkSwarm.
 func TestBodyCopies(t *testing.T) {
+	if raceEnabled {
+		t.Skip("skipped: under the race detector pushes are late; TestNothingIsLost and TestGoroutines do the same there")
+	}
 	ns := newSwarm(t, swarmConfig{kinds: twoKinds()})
 	defer ns.close(t)
 	check := func(what string, got, mark, again float64) {

@@ -87,7 +87,11 @@ func TestGoroutines(t *testing.T) {
 	// streams, the multiplexer's, the one that sees it through. An end of a bulk bearer: two streams, the same again.
 	t.Logf("%d nodes, %d ends of a main bearer and two bulk ones: %d goroutines, %.1f an end", swarmSize, ends, idle, float64(idle)/float64(ends))
 	require.LessOrEqual(t, idle, swarmSize*12+ends*(8+3+2*(2+3)))
-	for i := range 2000 {
+	count := 2000
+	if raceEnabled {
+		count = 400
+	}
+	for i := range count {
 		b := body(uint64(i), 500)
 		b[len(b)-1] = byte(artifact.Normal)
 		ns[i%len(ns)].publish(t, b, artifact.Normal)
@@ -96,7 +100,7 @@ func TestGoroutines(t *testing.T) {
 	for was := uint64(0); ; {
 		peak = max(peak, runtime.NumGoroutine()-base)
 		now := ns.traffic().bodies
-		if now == was && now >= 2000*(swarmSize-1) {
+		if now == was && now >= uint64(count*(swarmSize-1)) {
 			break
 		}
 		was = now
@@ -104,7 +108,7 @@ func TestGoroutines(t *testing.T) {
 	}
 	ns.quiet(t)
 	full := runtime.NumGoroutine() - base
-	t.Logf("with 2,000 artifacts: %d at rest, %d at most", full, peak)
+	t.Logf("with %d artifacts: %d at rest, %d at most", count, full, peak)
 	require.LessOrEqual(t, full, idle+swarmSize, "at rest as before")
 	require.LessOrEqual(t, peak, idle+ends*(8+4), "a sender for each stream at most")
 	ns.close(t)
