@@ -23,8 +23,8 @@ type bulkBearer struct {
 	cancel context.CancelCauseFunc
 	budget *budget
 
-	join, out, in *mux.Stream // out: we ask, in: we answer
-	joined        atomic.Bool
+	join, out, in *mux.Stream   // out: we ask, in: we answer
+	joined        atomic.Uint64 // bytes of the message of join that has been taken; 0: none yet
 }
 
 // bulkKey names the bulk bearers that replace each other.
@@ -59,11 +59,7 @@ func (n *Network) newBulk(ctx context.Context, conn net.Conn, peer artifact.Peer
 		return nil, err
 	}
 	// Runs on the reader, so the order of the SDUs is theirs: one message of join, and nothing else before it.
-	b.join.OnData(func() {
-		if b.joined.Load() {
-			b.close(errJoinOrder)
-		}
-	})
+	b.join.OnData(b.onlyJoin)
 	if dialler {
 		early := func() {
 			if b.join.Counters().BytesIn == 0 {
@@ -74,6 +70,14 @@ func (n *Network) newBulk(ctx context.Context, conn net.Conn, peer artifact.Peer
 		b.in.OnData(early)
 	}
 	return b, nil
+}
+
+// onlyJoin closes the bearer if more than its one message has come on join. The message may have been taken before the reader says that
+// it came, so what counts is how much did.
+func (b *bulkBearer) onlyJoin() {
+	if n := b.joined.Load(); n > 0 && b.join.Counters().BytesIn > n {
+		b.close(errJoinOrder)
+	}
 }
 
 // lanes registers the two lanes.
@@ -153,7 +157,8 @@ func (l *outLink) Recv(ctx context.Context) ([]byte, error) {
 		l.seen = true
 		msg, err := l.join.Recv(ctx)
 		if err == nil {
-			l.b.joined.Store(true)
+			l.b.joined.Store(max(uint64(len(msg)), 1))
+			l.b.onlyJoin()
 		}
 		return msg, l.ended(err)
 	}
