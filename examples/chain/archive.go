@@ -109,7 +109,7 @@ func (b *archiveBuilder) archive() *Archive {
 
 // add appends a block to the index.
 func (b *archiveBuilder) add(blk *Block, file uint32, off int64) error {
-	if err := checkLink(b.idx.last(), &blk.Header); err != nil {
+	if err := checkLink(b.idx.tip(), &blk.Header); err != nil {
 		if link, ok := err.(*LinkError); ok {
 			link.Where = fmt.Sprintf("%s, offset %d", filepath.Join(b.dir, b.names.get(file)), off)
 		}

@@ -134,7 +134,9 @@ func TestOpenRealChains(t *testing.T) {
 		single := openArchive(t, dir)
 		require.Equal(t, min(200, c.blocks), single.Len())
 		checkView(t, &single.View)
-		require.Equal(t, single.Len(), single.idx.common(&indexed.idx, single.Len()))
+		same, err := single.idx.common(&indexed.idx, single.Len())
+		require.NoError(t, err)
+		require.Equal(t, single.Len(), same)
 	}
 }
 
@@ -235,7 +237,8 @@ func TestOpenDamaged(t *testing.T) {
 
 	// Damage behind a header is seen by a scan only: the index is in use.
 	dir := generated(t, 1, 120)
-	e := whole.idx.at(118)
+	e, err := whole.idx.at(118)
+	require.NoError(t, err)
 	require.NotZero(t, e.offset)
 	edit(chunk(dir, "chunk"), func(b []byte) []byte {
 		b[int(e.offset)+int(e.headerOffset)+int(e.headerLen)] = 0x1f
@@ -243,7 +246,7 @@ func TestOpenDamaged(t *testing.T) {
 	})
 	require.Equal(t, whole.idx, openArchive(t, dir).idx)
 	require.NoError(t, os.Remove(chunk(dir, "secondary")))
-	_, err := Open(dir)
+	_, err = Open(dir)
 	require.ErrorContains(t, err, "indefinite length where there is no length")
 
 	// The last block is cut off, with and without an index.
@@ -259,7 +262,8 @@ func TestOpenDamaged(t *testing.T) {
 		var fe *FileError
 		require.ErrorAs(t, err, &fe)
 		require.Equal(t, name, fe.File)
-		e := whole.idx.at(119)
+		e, at := whole.idx.at(119)
+		require.NoError(t, at)
 		require.EqualValues(t, e.offset, fe.Offset)
 		require.Contains(t, err.Error(), fmt.Sprintf("at offset %d: block is cut off by the end of the file", e.offset))
 	}

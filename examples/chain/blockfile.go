@@ -49,7 +49,7 @@ func (b *archiveBuilder) addBlockFiles(files []string) error {
 	for i := range all {
 		f := &all[i]
 		h := Header{Hash: f.hash, Slot: f.slot, Number: f.number, Prev: f.prev, First: f.first}
-		if err := checkLink(b.idx.last(), &h); err != nil {
+		if err := checkLink(b.idx.tip(), &h); err != nil {
 			err.(*LinkError).Where = filepath.Join(b.dir, b.names.get(f.file))
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"path/filepath"
 	"sync"
 
 	"github.com/hearthnet/hearth/protocols/chainsync"
@@ -30,9 +31,9 @@ type Config struct {
 // publishes another View. Any number of goroutines may read, write and follow; writes happen one after the other.
 //
 // On disk blocks are appended to segment files; a roll back is appended too, so blocks of abandoned forks stay where they
-// are, and whoever was reading them is not disturbed. After a crash a torn end is cut off ([Chain.Recovered]). Data
-// reaches the disk when a segment is full, at [Chain.Sync] and at Close: a crash of the process loses nothing, one of the
-// machine the last blocks, which peers have.
+// are, and whoever was reading them is not disturbed. Beside them is a file of the index, which means nothing to the next
+// process. After a crash a torn end is cut off ([Chain.Recovered]). Data reaches the disk when a segment is full, at
+// [Chain.Sync] and at Close: a crash of the process loses nothing, one of the machine the last blocks, which peers have.
 type Chain struct {
 	check bool
 	cut   Recovery
@@ -52,14 +53,18 @@ func New(c Config) (*Chain, error) {
 	ch := &Chain{check: c.CheckBodies}
 	if c.Base != nil {
 		ch.src.base = c.Base.src
-		ch.idx = c.Base.idx.fork(c.Base.Len())
+		var err error
+		if ch.idx, err = c.Base.idx.fork(c.Base.Len()); err != nil {
+			return nil, err
+		}
 	}
 	if c.Dir == "" {
 		ch.log = &memory{}
 	} else {
+		ch.idx.file = &pageFile{path: filepath.Join(c.Dir, indexName)}
 		log, cut, err := openSegments(c.Dir, c.SegmentBytes, c.OpenFiles, ch.tip().Point, ch.replay())
 		if err != nil {
-			return nil, fmt.Errorf("chain in %s: %w", c.Dir, err)
+			return nil, errors.Join(fmt.Errorf("chain in %s: %w", c.Dir, err), ch.idx.file.close())
 		}
 		ch.log, ch.cut = log, cut
 	}
@@ -80,23 +85,24 @@ func NewMemory() *Chain {
 func (c *Chain) replay() replay {
 	return replay{
 		base: func(tip Point) error {
-			i, ok := c.find(tip)
-			if !ok || tip.IsOrigin() && c.idx.n > 0 {
-				return fmt.Errorf("was made for another base, one that ends at %s", tip)
+			i, ok, err := c.idx.find(tip)
+			if err == nil && (!ok || tip.IsOrigin() && c.idx.n > 0) {
+				err = fmt.Errorf("was made for another base, one that ends at %s", tip)
 			}
-			c.idx = c.idx.fork(i + 1)
-			return nil
+			if err == nil {
+				c.idx, err = c.idx.fork(i + 1)
+			}
+			return err
 		},
 		block: func(blk *Block, file uint32, off int64) error {
 			return c.push(blk, place{file, off})
 		},
 		rollback: func(p Point) error {
-			i, ok := c.find(p)
-			if !ok {
-				return fmt.Errorf("roll back to %s: %w", p, ErrNotOnChain)
+			back, err := c.back(p)
+			if err == nil {
+				c.idx = back
 			}
-			c.idx = c.idx.fork(i + 1)
-			return nil
+			return err
 		},
 	}
 }
@@ -116,13 +122,20 @@ func (c *Chain) tip() Tip {
 	return v.Tip()
 }
 
-func (c *Chain) find(p Point) (int, bool) {
-	v := View{idx: c.idx}
-	return v.Find(p)
+// back returns the index up to the point.
+func (c *Chain) back(p Point) (index, error) {
+	i, ok, err := c.idx.find(p)
+	if err == nil && !ok {
+		err = ErrNotOnChain
+	}
+	if err != nil {
+		return index{}, fmt.Errorf("roll back to %s: %w", p, err)
+	}
+	return c.idx.fork(i + 1)
 }
 
 func (c *Chain) push(blk *Block, at place) error {
-	if err := checkLink(c.idx.last(), &blk.Header); err != nil {
+	if err := checkLink(c.idx.tip(), &blk.Header); err != nil {
 		return err
 	}
 	e, err := newEntry(blk, at.file|ownFile, at.offset)
@@ -166,15 +179,16 @@ func (c *Chain) change(p *Point, items [][]byte) (Tip, error) {
 	}
 	next := c.idx // pushes to it are seen by nobody before they are published
 	if p != nil {
-		i, ok := c.find(*p)
-		if !ok {
-			return Tip{}, fmt.Errorf("roll back to %s: %w", p, ErrNotOnChain)
+		var err error
+		if next, err = c.back(*p); err != nil {
+			return Tip{}, err
 		}
-		if i == c.idx.n-1 {
-			p = nil // the tip already
-		} else {
-			next = c.idx.fork(i + 1)
+		if next.n == c.idx.n {
+			p, next = nil, c.idx // the tip already
 		}
+	}
+	if err := c.idx.file.err(); err != nil {
+		return Tip{}, err
 	}
 	if p == nil && len(items) == 0 {
 		return c.tip(), nil
@@ -193,7 +207,7 @@ func (c *Chain) change(p *Point, items [][]byte) (Tip, error) {
 // apply checks the items against c.idx, writes, and pushes them.
 func (c *Chain) apply(rollback *Point, items [][]byte) error {
 	blocks := make([]Block, len(items))
-	last := c.idx.last()
+	last := c.idx.tip()
 	for i, item := range items {
 		blk, err := ParseBlock(item)
 		if err != nil {
@@ -287,5 +301,5 @@ func (c *Chain) Close() error {
 	close(st.changed)
 	c.current.Store(&st)
 	close(old.changed)
-	return c.src.close()
+	return errors.Join(c.src.close(), c.idx.file.close())
 }

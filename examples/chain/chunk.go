@@ -101,7 +101,9 @@ func (b *archiveBuilder) addChunk(name string) error {
 		if err := b.addIndexed(f, size, file, index); err == nil {
 			return nil
 		}
-		b.idx = start.fork(start.n)
+		if b.idx, err = start.fork(start.n); err != nil {
+			return err
+		}
 	}
 	return b.addScanned(f, size, file)
 }

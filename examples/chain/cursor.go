@@ -70,14 +70,22 @@ func (c *Cursor) Next() (Event, error) {
 		return Event{}, ErrClosed
 	}
 	if st != c.seen {
-		if n := c.seen.idx.common(&st.idx, c.pos); n < c.pos {
+		n, err := c.seen.idx.common(&st.idx, c.pos)
+		if err != nil {
+			return Event{}, err
+		}
+		if n < c.pos {
 			c.pos, c.pending = n, true
 		}
 		c.seen = st
 	}
 	ev := Event{Tip: st.Tip()}
 	if c.pos > 0 {
-		ev.Point = st.idx.at(c.pos - 1).point()
+		e, err := st.idx.at(c.pos - 1)
+		if err != nil {
+			return Event{}, err
+		}
+		ev.Point = e.point()
 	}
 	switch {
 	case c.pending:
@@ -86,7 +94,10 @@ func (c *Cursor) Next() (Event, error) {
 	case c.pos == st.idx.n:
 		ev.Kind, ev.Changed = AtTip, st.changed
 	default:
-		var err error
+		e, err := st.idx.at(c.pos)
+		if err != nil {
+			return Event{}, err
+		}
 		if c.kind == Blocks {
 			c.buf, err = st.AppendBlock(c.buf[:0], c.pos)
 		} else {
@@ -95,7 +106,6 @@ func (c *Cursor) Next() (Event, error) {
 		if err != nil {
 			return Event{}, err
 		}
-		e := st.idx.at(c.pos)
 		ev.Kind, ev.Point, ev.Payload = Forward, e.point(), c.buf
 		c.pos++
 	}

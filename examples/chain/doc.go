@@ -16,9 +16,12 @@
 //
 // # Memory
 //
-// 64 bytes a block ([EntryBytes]), in pages of 256 blocks, plus 8 bytes a page. A directory of single-block files adds
-// each file's name and 4 bytes. Blocks stay on disk; at most [DefaultOpenFiles] files are open at a time (never more than
-// asked for, plus one per read that is under way). A block is at most [MaxBlock] bytes, a header at most [MaxHeader],
+// The index has 64 bytes a block ([EntryBytes]), in pages of 64 blocks. Those of an Archive, and of a Chain without a
+// directory, are in memory, with 24 bytes a page. Those of a Chain on disk are on disk, but for the last page and the 8
+// read last; the 24 bytes a page stay in memory. A directory of single-block files adds each file's name and 4 bytes.
+//
+// Blocks stay on disk; at most [DefaultOpenFiles] files are open at a time (never more than asked for, plus one per read
+// that is under way), and one for the index of a Chain. A block is at most [MaxBlock] bytes, a header at most [MaxHeader],
 // CBOR nests at most [MaxDepth] deep: beyond that bytes are refused with an error, whatever they declare about
 // themselves.
 package chain

@@ -1,13 +1,13 @@
 package chain
 
 import (
+	"cmp"
 	"fmt"
 	"math"
-	"slices"
 	"sort"
 )
 
-// EntryBytes is what the index keeps in memory for each block.
+// EntryBytes is what the index has for each block, in memory or in its file.
 const EntryBytes = 64
 
 // entry is one block of the index.
@@ -57,62 +57,134 @@ func (e *entry) itemBytes() int {
 	return e.fileBytes()
 }
 
-const pageEntries = 256
+// pageEntries is how many blocks a page has: 4 KiB.
+const pageEntries = 64
 
 type page [pageEntries]entry
 
-// index is the list of a chain's blocks. Copies of it are snapshots: one writer pushes to and truncates its own copy, and
-// never changes what a copy made before can see.
-type index struct {
-	pages []*page
-	n     int
+// fullPage is where a page is that is not the last.
+type fullPage struct {
+	first  uint64 // slot
+	memory *page  // nil: in the index's file
+	number uint32 // of the page in the file
 }
 
-func (x *index) at(i int) *entry { return &x.pages[i/pageEntries][i%pageEntries] }
+// index is the list of a chain's blocks. Copies of it are snapshots: one writer pushes to and truncates its own copy, and
+// never changes what a copy made before can see. The last page is in memory, the full ones before it in the file, if there is one.
+//
+// Reads fail only where a file does. Who cannot pass the error on takes the block for one that is not there: the next write to the chain
+// fails with it.
+type index struct {
+	file *pageFile // nil: all pages are in memory
+	full []fullPage
+	last *page // of at least one block, if the index has any
+	n    int
+}
+
+// at returns entry i, 0 ≤ i < n.
+func (x *index) at(i int) (*entry, error) {
+	p, err := x.page(i / pageEntries)
+	if err != nil {
+		return nil, err
+	}
+	return &p[i%pageEntries], nil
+}
+
+func (x *index) page(k int) (*page, error) {
+	if k == len(x.full) {
+		return x.last, nil
+	}
+	if f := x.full[k]; f.memory == nil {
+		return x.file.read(f.number)
+	}
+	return x.full[k].memory, nil
+}
 
 // push adds an entry. Only the owner of the latest copy may.
 func (x *index) push(e entry) {
 	if x.n%pageEntries == 0 {
-		x.pages = append(x.pages, new(page))
+		if x.n > 0 {
+			x.full = append(x.full, x.store(x.last))
+		}
+		x.last = new(page)
 	}
-	x.pages[x.n/pageEntries][x.n%pageEntries] = e
+	x.last[x.n%pageEntries] = e
 	x.n++
 }
 
-// fork returns the first n entries as an index that can be pushed to while x stays as it is. It copies at most one page and
-// the page list.
-func (x *index) fork(n int) index {
-	full, rest := n/pageEntries, n%pageEntries
-	y := index{n: n}
-	if rest == 0 {
-		y.pages = x.pages[:full:full] // the next push makes a new list
-		return y
-	}
-	last := new(page)
-	copy(last[:rest], x.pages[full][:rest])
-	y.pages = append(slices.Clip(x.pages[:full]), last)
-	return y
-}
-
-// find returns the place of the point.
-func (x *index) find(p Point) (int, bool) {
-	i := sort.Search(x.n, func(i int) bool { return x.at(i).slot >= p.Slot })
-	for ; i < x.n && x.at(i).slot == p.Slot; i++ { // a boundary block shares its slot with the next block
-		if x.at(i).hash == p.Hash {
-			return i, true
+// store puts a page into the file. If that is full the page stays in memory.
+func (x *index) store(p *page) fullPage {
+	f := fullPage{first: p[0].slot, memory: p}
+	if x.file != nil {
+		if number, err := x.file.write(p); err == nil {
+			f.number, f.memory = number, nil
 		}
 	}
-	return 0, false
+	return f
+}
+
+// fork returns the first n entries as an index that can be pushed to while x stays as it is. It copies at most one page, and later the
+// list of pages.
+func (x *index) fork(n int) (index, error) {
+	y := index{file: x.file, n: n}
+	if n == 0 {
+		return y, nil
+	}
+	k := (n - 1) / pageEntries
+	p, err := x.page(k)
+	if err != nil {
+		return index{}, err
+	}
+	y.full, y.last = x.full[:k:k], new(page)
+	copy(y.last[:], p[:n-k*pageEntries])
+	return y, nil
+}
+
+// find returns the place of the point, -1 of Origin.
+func (x *index) find(p Point) (i int, ok bool, err error) {
+	if p.IsOrigin() || x.n == 0 {
+		return -1, p.IsOrigin(), nil
+	}
+	// The first block that is not earlier is in the page before the first page that begins so late, or begins that page.
+	k := max(sort.Search(len(x.full), func(k int) bool { return x.full[k].first >= p.Slot })-1, 0)
+	if k == len(x.full)-1 && x.last[0].slot < p.Slot {
+		k++
+	}
+	i = k * pageEntries
+	within, err := x.page(k)
+	if err != nil {
+		return 0, false, err
+	}
+	i += sort.Search(min(pageEntries, x.n-i), func(j int) bool { return within[j].slot >= p.Slot })
+	for ; i < x.n; i++ { // a boundary block shares its slot with the next block
+		e, err := x.at(i)
+		if err != nil || e.slot != p.Slot {
+			return 0, false, err
+		}
+		if e.hash == p.Hash {
+			return i, true, nil
+		}
+	}
+	return 0, false, nil
 }
 
 // common returns how many of x's first n blocks are also y's. Hashes chain, so one comparison tells of all blocks before.
-func (x *index) common(y *index, n int) int {
+func (x *index) common(y *index, n int) (int, error) {
 	n = min(n, x.n, y.n)
-	same := func(i int) bool { return x.at(i).hash == y.at(i).hash }
-	if n == 0 || same(n-1) {
-		return n
+	var failed error
+	same := func(i int) bool {
+		a, err1 := x.at(i)
+		b, err2 := y.at(i)
+		if err1 != nil || err2 != nil {
+			failed = cmp.Or(err1, err2)
+			return false
+		}
+		return a.hash == b.hash
 	}
-	return sort.Search(n, func(i int) bool { return !same(i) })
+	if n == 0 || same(n-1) {
+		return n, failed
+	}
+	return sort.Search(n, func(i int) bool { return !same(i) }), failed
 }
 
 // LinkError says that a block does not follow the one before it.
@@ -134,12 +206,12 @@ func (e *LinkError) Error() string {
 	return fmt.Sprintf("%sblock %s is not later than its predecessor %s", where, e.Block, e.Previous)
 }
 
-// last is the last entry, nil if there is none.
-func (x *index) last() *entry {
+// tip is the last entry, nil if there is none.
+func (x *index) tip() *entry {
 	if x.n == 0 {
 		return nil
 	}
-	return x.at(x.n - 1)
+	return &x.last[(x.n-1)%pageEntries]
 }
 
 // checkLink says whether h may follow last; anything may follow nil. Slots grow, except that a boundary block shares its

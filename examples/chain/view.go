@@ -11,7 +11,8 @@ import (
 // concurrent use. The zero View is the empty chain.
 //
 // Reads append to a buffer of the caller's and return it, like append; they allocate only what the buffer lacks. Payloads are in
-// wire form, and every byte of the block in them is as it is on disk.
+// wire form, and every byte of the block in them is as it is on disk. Find, Intersect, Points and At return no error: when the chain's
+// index cannot be read they take a block for one that is not there, and the chain refuses to change from then on.
 type View struct {
 	idx index
 	src source
@@ -31,20 +32,23 @@ func (v *View) Len() int { return v.idx.n }
 
 // Tip is the last block, the zero Tip for an empty chain.
 func (v *View) Tip() Tip {
-	if v.idx.n == 0 {
+	e := v.idx.tip()
+	if e == nil {
 		return Tip{}
 	}
-	e := v.idx.at(v.idx.n - 1)
 	return Tip{Point: e.point(), Block: e.number}
 }
 
 // At describes block i, 0 ≤ i < Len(); it panics on another i, as an array does.
 func (v *View) At(i int) Info {
-	e := v.entry(i)
+	e, err := v.entry(i)
+	if err != nil {
+		return Info{}
+	}
 	return Info{e.point(), e.number, e.era(), e.itemBytes(), int(e.headerLen)}
 }
 
-func (v *View) entry(i int) *entry {
+func (v *View) entry(i int) (*entry, error) {
 	if i < 0 || i >= v.idx.n {
 		panic(fmt.Sprintf("chain: block %d of %d", i, v.idx.n))
 	}
@@ -53,10 +57,8 @@ func (v *View) entry(i int) *entry {
 
 // Find returns the place of the block with the point, -1 for Origin, and whether it is on the chain. O(log n).
 func (v *View) Find(p Point) (i int, ok bool) {
-	if p.IsOrigin() {
-		return -1, true
-	}
-	return v.idx.find(p)
+	i, ok, _ = v.idx.find(p)
+	return i, ok
 }
 
 // Intersect returns the first of the points that is on the chain, and its place (wire §6). Origin is on every chain. O(log n)
@@ -76,30 +78,51 @@ func (v *View) Intersect(points []Point) (p Point, i int, ok bool) {
 func (v *View) Points(depth int) []Point {
 	var points []Point
 	deepest := max(v.idx.n-1-depth, 0)
-	for i, step := v.idx.n-1, 1; i >= deepest; i, step = i-step, 2*step {
-		points = append(points, v.entry(i).point())
+	add := func(i int) {
+		if e, err := v.entry(i); err == nil {
+			points = append(points, e.point())
+		}
 	}
-	if v.idx.n > 0 && points[len(points)-1] != v.entry(deepest).point() {
-		points = append(points, v.entry(deepest).point())
+	last := -1
+	for i, step := v.idx.n-1, 1; i >= deepest; i, step = i-step, 2*step {
+		add(i)
+		last = i
+	}
+	if last > deepest {
+		add(deepest)
 	}
 	return append(points, Origin)
 }
 
 // AppendHeader appends the header payload of block i, what node-to-node chain-sync carries.
 func (v *View) AppendHeader(dst []byte, i int) ([]byte, error) {
-	e := v.entry(i)
+	e, err := v.entry(i)
+	if err != nil {
+		return dst, err
+	}
 	dst = appendHeaderHead(dst, e.era(), int(e.headerLen), e.itemBytes())
 	return v.read(dst, e, int64(e.offset)+int64(e.headerOffset), int(e.headerLen))
 }
 
 // AppendBlock appends the block payload of block i, what block-fetch and node-to-client chain-sync carry.
 func (v *View) AppendBlock(dst []byte, i int) ([]byte, error) {
-	return v.AppendItem(appendBlockHead(dst, v.entry(i).itemBytes()), i)
+	e, err := v.entry(i)
+	if err != nil {
+		return dst, err
+	}
+	return v.item(appendBlockHead(dst, e.itemBytes()), e)
 }
 
 // AppendItem appends the stored item of block i.
 func (v *View) AppendItem(dst []byte, i int) ([]byte, error) {
-	e := v.entry(i)
+	e, err := v.entry(i)
+	if err != nil {
+		return dst, err
+	}
+	return v.item(dst, e)
+}
+
+func (v *View) item(dst []byte, e *entry) ([]byte, error) {
 	if e.bare() {
 		dst = append(dst, 0x82, byte(e.era()))
 	}
