@@ -9,7 +9,7 @@ import (
 
 // Limits bounds what an [Inbound] asks for. Zero values are the defaults.
 type Limits struct {
-	// IDs is how many ids one request asks for at most; default 6.
+	// IDs is how many ids one request asks for at most; default [Window].
 	IDs int
 	// Requests is how many requests for transactions one peer has unanswered; default 4.
 	Requests int

@@ -309,7 +309,7 @@ func TestHostileOwners(t *testing.T) {
 			p := rawpeer.Connect(t, addr, false, txsubmission.Number)
 			server := <-conns // before it is gone
 			p.Say(txsubmission.AppendInit(nil))
-			require.Equal(t, txsubmission.AppendRequestTxIDs(nil, true, 0, 6), p.Hear())
+			require.Equal(t, txsubmission.AppendRequestTxIDs(nil, true, 0, 10), p.Hear())
 			c.script(p)
 			rawpeer.Violated(t, server, c.kind, c.cause)
 			require.Eventually(t, func() bool { return in.Counters().Peers == 1 }, 10*time.Second, time.Millisecond)

@@ -73,7 +73,7 @@ func TestTimeLimitsOfOwners(t *testing.T) {
 			p.Hear()
 			p.Say(one)
 			require.Equal(t, byte(txsubmission.TagRequestTxs), p.Hear()[1])
-			require.Equal(t, txsubmission.AppendRequestTxIDs(nil, false, 0, 6), p.Hear(), "pipelined, one id stays unacknowledged")
+			require.Equal(t, txsubmission.AppendRequestTxIDs(nil, false, 0, 9), p.Hear(), "pipelined, one id stays unacknowledged")
 			p.Say(txsubmission.AppendReplyTxs(nil, [][]byte{tx}))
 			synctest.Wait()
 			timedOut(t, e, "TxIds/non-block", 10*time.Second)
@@ -86,7 +86,7 @@ func TestDelay(t *testing.T) {
 	asking(t, txsubmission.Limits{Delay: time.Minute}, func(p *rawpeer.Peer, pool *txsubmission.Memory, e *rig.End) {
 		began := time.Now()
 		p.Say(txsubmission.AppendInit(nil))
-		require.Equal(t, txsubmission.AppendRequestTxIDs(nil, true, 0, 6), p.Hear())
+		require.Equal(t, txsubmission.AppendRequestTxIDs(nil, true, 0, 10), p.Hear())
 		require.Equal(t, time.Minute, time.Since(began))
 	})
 }
@@ -103,7 +103,7 @@ func TestEmptyAnswerIsNotAskedAgainAtOnce(t *testing.T) {
 		p.Hear() // ids
 		// Answered in order: the transaction comes first, so what follows acknowledges it.
 		p.Say(txsubmission.AppendReplyTxs(nil, [][]byte{tx}), txsubmission.AppendReplyTxIDs(nil, nil))
-		require.Equal(t, txsubmission.AppendRequestTxIDs(nil, true, 1, 6), p.Hear())
+		require.Equal(t, txsubmission.AppendRequestTxIDs(nil, true, 1, 10), p.Hear())
 		require.True(t, pool.Has(id))
 		synctest.Wait()
 	})

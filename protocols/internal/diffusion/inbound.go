@@ -25,7 +25,7 @@ func (l Limits) withDefaults(d *Dialect) Limits {
 			*v = def
 		}
 	}
-	set(&l.IDs, 6)
+	set(&l.IDs, d.Window)
 	l.IDs = min(l.IDs, d.Window)
 	set(&l.Requests, 4)
 	set(&l.PeerBytes, 6*d.MaxItem)
@@ -77,7 +77,8 @@ type inItem struct {
 
 // inPeer is one peer's queue.
 type inPeer struct {
-	queue    []inEntry // announced and not acknowledged, at most the window
+	queue    []inEntry // announced, oldest first: at most the window, and before them what is acknowledged and not answered
+	acked    int       // of queue
 	idsDue   bool      // a request for ids is unanswered
 	idsAsked int       // in it
 	dry      bool      // the last answer had no ids
@@ -128,7 +129,7 @@ func (in *inbound) leave(p *inPeer) {
 		in.answered(p, &p.queue[i])
 		in.drop(p.queue[i].id)
 	}
-	p.queue = nil
+	p.queue, p.acked = nil, 0
 }
 
 // answered takes back what was reserved for a request.
@@ -175,11 +176,18 @@ func (in *inbound) next(p *inPeer, outstanding, room int, now time.Duration) (r 
 	if len(ids) > 0 {
 		return request{kind: askItems, ids: ids}, 0
 	}
+	// A peer answers in order: what it was asked for it has sent before it hears of an acknowledgement that is said now.
 	ack := 0
-	for ack < len(p.queue) && p.queue[ack].done {
+	for _, e := range p.queue[p.acked:] {
+		if !e.done && !e.sent {
+			break
+		}
 		ack++
 	}
-	left := len(p.queue) - ack
+	left := len(p.queue) - p.acked - ack
+	if left == 0 && ack > 0 && outstanding > 0 { // only a request that waits for news may acknowledge the last one
+		left, ack = 1, ack-1
+	}
 	req := min(in.limits.IDs, in.d.Window-left)
 	if full {
 		req = 0
@@ -196,12 +204,21 @@ func (in *inbound) next(p *inPeer, outstanding, room int, now time.Duration) (r 
 	default:
 		return r, later
 	}
-	for _, e := range p.queue[:ack] {
-		in.drop(e.id)
-	}
-	p.queue = p.queue[:copy(p.queue, p.queue[ack:])]
+	p.acked += ack
+	in.trim(p)
 	p.idsDue, p.idsAsked = true, req
 	return r, 0
+}
+
+// trim forgets what is acknowledged and answered.
+func (in *inbound) trim(p *inPeer) {
+	n := 0
+	for n < p.acked && p.queue[n].done && !p.queue[n].sent {
+		in.drop(p.queue[n].id)
+		n++
+	}
+	p.queue = p.queue[:copy(p.queue, p.queue[n:])]
+	p.acked -= n
 }
 
 // sooner is the smaller of two waits; zero is none.
@@ -345,6 +362,7 @@ func (in *inbound) replied(p *inPeer, asked []string, now time.Duration) {
 			}
 		}
 	}
+	in.trim(p)
 }
 
 // finish marks an id, wherever it was announced, as one that p need not be asked for.

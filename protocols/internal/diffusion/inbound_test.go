@@ -134,7 +134,8 @@ func (w *world) check() {
 	bytes, count := 0, 0
 	offers := map[string]int{}
 	for _, p := range w.in.peers {
-		require.LessOrEqual(w.t, len(p.queue)+p.idsAsked, txs.Window)
+		require.LessOrEqual(w.t, len(p.queue)-p.acked+p.idsAsked, txs.Window)
+		require.LessOrEqual(w.t, len(p.queue), 2*txs.Window)
 		mine := 0
 		for _, e := range p.queue {
 			offers[e.id]++
@@ -332,8 +333,8 @@ func TestAnnouncedTwiceIsAskedOnce(t *testing.T) {
 	o := w.add([]string{"a", "a", "b"}, map[string]int{"a": 100, "b": 100})
 	w.run()
 	require.Equal(t, map[string]int{"a": 1, "b": 1}, w.sent)
-	require.Len(t, o.box.fifo, 3, "a blocking request that acknowledges all is unanswered")
-	require.Equal(t, request{kind: askIDs, blocking: true, ack: 3, req: 6}, o.pending[0])
+	require.Len(t, o.box.fifo, 2, "a blocking request that acknowledges the rest is unanswered")
+	require.Equal(t, request{kind: askIDs, blocking: true, ack: 2, req: 10}, o.pending[0])
 }
 
 func TestUnaskedAndMisstatedTransactions(t *testing.T) {
@@ -384,7 +385,7 @@ func TestWhatIsLargerThanAnyIsPassedOver(t *testing.T) {
 	w.run()
 	require.Equal(t, map[string]int{"a": 1}, w.sent)
 	require.Len(t, o.box.fifo, 1, "the huge one is acknowledged")
-	require.Equal(t, request{kind: askIDs, blocking: true, ack: 1, req: 6}, o.pending[0])
+	require.Equal(t, request{kind: askIDs, blocking: true, ack: 1, req: 10}, o.pending[0])
 }
 
 // TestLeftOutTwiceAnnounced: what a peer has left out it is not asked for again under its second announcement.
@@ -394,8 +395,30 @@ func TestLeftOutTwiceAnnounced(t *testing.T) {
 	o.lossy = true
 	w.run()
 	require.Equal(t, map[string]int{"b": 1}, w.sent)
-	require.Equal(t, request{kind: askIDs, blocking: true, ack: 3, req: 6}, o.pending[0])
+	require.Equal(t, request{kind: askIDs, blocking: true, ack: 1, req: 10}, o.pending[0])
 	require.Positive(t, o.peer.scoreAt(w.now))
+}
+
+// TestIDsOfARoundTrip: while a peer has more to announce, every round trip brings as many ids as the protocol allows, the window but for
+// the one that must stay unacknowledged, and their transactions with the next.
+func TestIDsOfARoundTrip(t *testing.T) {
+	const rounds = 10
+	all, size := numbered(0, 9*rounds+1)
+	for id := range size {
+		size[id] = 300
+	}
+	w := newWorld(t, 1, Limits{}, 1<<30)
+	o := w.add(all, size)
+	for range rounds { // all that was said reaches the other end, then all answers come back
+		w.ask(o)
+		for range len(o.pending) {
+			require.True(t, w.answer(o))
+		}
+	}
+	require.Equal(t, 9*rounds+1, o.next)
+	require.Len(t, w.have, 9*(rounds-1)+1)
+	w.run()
+	require.Len(t, w.have, len(all))
 }
 
 // TestWindowOfVotes: the arithmetic holds with another window and without sizes.
@@ -413,10 +436,10 @@ func TestWindowOfVotes(t *testing.T) {
 	asked := 0
 	for n := 0; ; n++ {
 		r, _ := in.next(p, n, 1<<20, 0)
-		if r.kind == nothing {
+		if r.kind != askItems {
+			require.Equal(t, request{kind: askIDs, ack: 49, req: 49}, r)
 			break
 		}
-		require.Equal(t, askItems, r.kind)
 		asked += len(r.ids)
 		for _, id := range r.ids {
 			_, err := in.expected(p, id, 1, r.ids)
