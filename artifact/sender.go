@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -17,9 +18,12 @@ type sender struct {
 	ctx    context.Context
 	state  atomic.Int32
 	behind *sender // in a todo
-	// a body that was read, and a message put together
-	buf, joined []byte
+	buf    *[]byte // a body that was read; nil while there is none to send
+	joined []byte  // a message put together
 }
+
+// bodies are the buffers of senders that rest.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 const (
 	senderIdle int32 = iota
@@ -129,6 +133,10 @@ func (x *sender) run(o *Out) {
 		if o != nil {
 			out, o = *o, nil
 		} else if out, ok = x.next(); !ok {
+			if x.buf != nil {
+				bodies.Put(x.buf)
+				x.buf = nil
+			}
 			if x.end() {
 				x.a.n.wg.Done()
 				return
@@ -197,13 +205,17 @@ func (x *sender) read(o *Out) {
 	if o.At == nil {
 		return
 	}
-	x.buf = slices.Grow(x.buf[:0], o.N)[:o.N]
-	if _, err := o.At.ReadAt(x.buf, o.Off); err != nil {
+	if x.buf == nil {
+		x.buf = bodies.Get().(*[]byte)
+	}
+	buf := slices.Grow((*x.buf)[:0], o.N)[:o.N]
+	*x.buf = buf
+	if _, err := o.At.ReadAt(buf, o.Off); err != nil {
 		// The body cannot be read any more; its request ends instead.
 		x.a.n.do(func(c *Core, now time.Duration) { o.Head = c.readFailed(now, x.a.p, x.s) })
 		o.N, o.Last = 0, false
 	}
-	o.At, o.Bytes = nil, x.buf[:o.N]
+	o.At, o.Bytes = nil, buf[:o.N]
 }
 
 // whole puts head and body together.

@@ -48,15 +48,17 @@ func setReadBuffer(conn net.Conn, bytes int) {
 	}
 }
 
-// blockingReader serves bearers that only have Read: it blocks with a small buffer, and goes back to one when a large one has
-// found nothing for a while.
+// blockingReader serves bearers that only have Read: it blocks with a small buffer, takes a larger one when that was full and the largest
+// when that was full too, and goes back to the small one when it has found nothing for a while.
 type blockingReader struct {
 	conn  net.Conn
 	small [256]byte
 	large *block
+	full  bool // it was not large enough
 }
 
 const (
+	blockingFirst  = 4 << 10
 	blockingBuffer = 32 << 10
 	blockingRest   = 200 * time.Millisecond
 )
@@ -65,15 +67,20 @@ func (r *blockingReader) read(partial bool) ([]byte, error) {
 	if r.large == nil {
 		n, err := r.conn.Read(r.small[:])
 		if n == len(r.small) {
-			r.large = getBlock(blockingBuffer)
+			r.large = getBlock(blockingFirst)
 		}
 		return r.small[:n], err
+	}
+	if r.full {
+		r.release()
+		r.large = getBlock(blockingBuffer)
 	}
 	if !partial { // no read limit is set: this one is ours; Read tells why if it cannot be
 		_ = r.conn.SetReadDeadline(time.Now().Add(blockingRest))
 	}
 	n, err := r.conn.Read(r.large.buf[:cap(r.large.buf)])
 	p := r.large.buf[:n]
+	r.full = n == blockingFirst && n == cap(r.large.buf)
 	if !partial {
 		_ = r.conn.SetReadDeadline(time.Time{})
 		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -87,6 +94,6 @@ func (r *blockingReader) read(partial bool) ([]byte, error) {
 func (r *blockingReader) release() {
 	if r.large != nil {
 		putBlock(r.large)
-		r.large = nil
+		r.large, r.full = nil, false
 	}
 }
