@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // DefaultSegmentBytes is the size at which a chain on disk begins another segment file.
@@ -46,8 +47,7 @@ type segments struct {
 	last   uint32
 	w      *os.File // of the last segment
 	size   int64    // of the last segment
-	buf    []byte
-	broken error // a write failed and could not be undone
+	broken error    // a write failed and could not be undone
 }
 
 func segmentPath(dir string, n uint32) string {
@@ -254,35 +254,37 @@ func (s *segments) append(rollback *Point, items [][]byte) ([]place, error) {
 			return nil, err
 		}
 	}
-	s.buf = s.buf[:0]
+	w := writeBuffers.Get().(*[]byte)
+	defer writeBuffers.Put(w)
+	buf := (*w)[:0]
 	if rollback != nil {
-		s.buf = appendRecord(s.buf, recordRollback, appendPoint(nil, *rollback))
+		buf = appendRecord(buf, recordRollback, appendPoint(nil, *rollback))
 	}
 	places := make([]place, len(items))
 	for i, item := range items {
-		places[i] = place{s.last, s.size + int64(len(s.buf)) + recordHead}
-		s.buf = appendRecord(s.buf, recordBlock, item)
+		places[i] = place{s.last, s.size + int64(len(buf)) + recordHead}
+		buf = appendRecord(buf, recordBlock, item)
 	}
-	return places, s.flush()
+	*w = buf
+	return places, s.flush(buf)
 }
+
+// writeBuffers are those of all chains, in which records are put together: a chain that rests needs none.
+var writeBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 func (s *segments) write(kind byte, payload []byte) error {
-	s.buf = appendRecord(s.buf[:0], kind, payload)
-	return s.flush()
+	return s.flush(appendRecord(nil, kind, payload))
 }
 
-func (s *segments) flush() error {
-	_, err := s.w.WriteAt(s.buf, s.size)
+func (s *segments) flush(buf []byte) error {
+	_, err := s.w.WriteAt(buf, s.size)
 	if err != nil {
 		if undo := s.w.Truncate(s.size); undo != nil {
 			s.broken = fmt.Errorf("chain on disk is unusable until it is opened again: %w", errors.Join(err, undo))
 		}
 		return err
 	}
-	s.size += int64(len(s.buf))
-	if cap(s.buf) > 4<<20 {
-		s.buf = nil
-	}
+	s.size += int64(len(buf))
 	return nil
 }
 

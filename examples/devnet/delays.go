@@ -19,6 +19,9 @@ type delays struct {
 func (d *delays) add(took time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.ring == nil {
+		d.ring = make([]time.Duration, 0, maxDelays) // all at once: what a ring takes shall not look like a leak
+	}
 	if len(d.ring) < maxDelays {
 		d.ring = append(d.ring, took)
 		return

@@ -18,6 +18,9 @@ func (l *Log) Add(e Event) {
 	defer l.mu.Unlock()
 	l.count++
 	e.Number = l.count
+	if l.events == nil {
+		l.events = make([]Event, 0, KeptEvents)
+	}
 	if len(l.events) < KeptEvents {
 		l.events = append(l.events, e)
 		return
