@@ -85,3 +85,22 @@ func TestReadsAllocateNothing(t *testing.T) {
 		}
 	}))
 }
+
+// TestOpeningAllocatesNothingABlock: a node that is started again, and again, costs no more the longer its chain is, but for pages of the index.
+func TestOpeningAllocatesNothingABlock(t *testing.T) {
+	allocs := func(blocks int) float64 {
+		dir := t.TempDir()
+		c := openChain(t, Config{Dir: dir})
+		grow(t, c, 1, blocks)
+		require.NoError(t, c.Close())
+		return testing.AllocsPerRun(5, func() {
+			c, err := New(Config{Dir: dir})
+			require.NoError(t, err)
+			require.NoError(t, c.Close())
+		})
+	}
+	const more = 10 * pageEntries
+	short, long := allocs(pageEntries), allocs(pageEntries+more)
+	t.Logf("%.0f and %.0f allocations", short, long)
+	require.Less(t, long-short, float64(more/10))
+}

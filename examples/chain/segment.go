@@ -142,6 +142,7 @@ func replaySegment(f io.ReaderAt, name string, size int64, n uint32, isLast bool
 	if err != nil || string(magic) != segmentMagic {
 		return 0, damaged(0, "not a segment file")
 	}
+	blk := new(Block) // of all records: there are many, and who is told of one keeps none
 	for off := int64(len(segmentMagic)); ; {
 		if off == size {
 			return off, nil
@@ -158,13 +159,12 @@ func replaySegment(f io.ReaderAt, name string, size int64, n uint32, isLast bool
 		}
 		switch kind {
 		case recordBlock:
-			var blk Block
-			if blk, err = parseBlockStart(payload); err == nil && !blk.Wrapped {
+			if *blk, err = parseBlockStart(payload); err == nil && !blk.Wrapped {
 				err = errors.New("block without its era")
 			}
 			if err == nil {
 				blk.setSize(int(end - off - recordHead))
-				err = re.block(&blk, n, off+recordHead)
+				err = re.block(blk, n, off+recordHead)
 			}
 		case recordRollback, recordBase:
 			var p Point

@@ -30,7 +30,8 @@ type item struct {
 	err    error // our own disk's: nobody else is to blame
 }
 
-// pool is one kind's: a folder of files HEXID, and those under way beside them as HEXID.part. It is the kind's [artifact.Client].
+// pool is one kind's: a folder of files HEXID, those under way beside them as HEXID.part, and in the folder "settled" those that have
+// fallen out of the window and are kept: a start need not look at them, however many they have become. It is the kind's [artifact.Client].
 type pool struct {
 	kind   Kind
 	dir    string
@@ -70,7 +71,32 @@ func newPool(k Kind, dir string, cfg Config, count func(int, int64)) (*pool, err
 
 func (x *pool) path(id artifact.ID) string { return filepath.Join(x.dir, hex.EncodeToString(id[:])) }
 
-// load publishes what is on the disk. Below the floor files are left alone; those that were arriving wait for the rest.
+const settledDir = "settled"
+
+func (x *pool) settled(path string) string {
+	return filepath.Join(x.dir, settledDir, filepath.Base(path))
+}
+
+// putAside keeps the file of what has fallen out of the window.
+func (x *pool) putAside(path string) error {
+	if err := os.MkdirAll(filepath.Join(x.dir, settledDir), 0o777); err != nil {
+		return err
+	}
+	return os.Rename(path, x.settled(path))
+}
+
+// read returns the body of an artifact that is on the disk.
+func (x *pool) read(id artifact.ID) ([]byte, error) {
+	body, err := os.ReadFile(x.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		if settled, err := os.ReadFile(x.settled(x.path(id))); err == nil {
+			return settled, nil
+		}
+	}
+	return body, err
+}
+
+// load publishes what is on the disk. What is below the floor is put aside; what was arriving waits for the rest.
 func (x *pool) load() error {
 	list, err := os.ReadDir(x.dir)
 	if err != nil {
@@ -84,14 +110,16 @@ func (x *pool) load() error {
 			}
 			continue
 		}
-		if strings.HasSuffix(e.Name(), ".part") {
+		if strings.HasSuffix(e.Name(), ".part") || e.Name() == settledDir {
 			continue
 		}
 		v, err := open(path)
-		if err == nil && v.serial() < x.floor.Load() {
-			continue
-		}
 		var id artifact.ID
+		if err == nil && v.serial() < x.floor.Load() {
+			if err = x.putAside(path); err == nil {
+				continue
+			}
+		}
 		if err == nil {
 			id, err = x.offer(v)
 		}
@@ -211,7 +239,9 @@ func (x *pool) expire(floor uint64, keep bool) error {
 	var errs []error
 	for _, id := range old {
 		x.handle.Abort(id)
-		if !keep {
+		if keep {
+			errs = append(errs, x.putAside(x.path(id)))
+		} else {
 			errs = append(errs, os.Remove(x.path(id)))
 		}
 	}

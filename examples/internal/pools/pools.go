@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -140,7 +139,7 @@ func (p *Pools) Check(kind uint32, id artifact.ID) error {
 	if x == nil {
 		return &artifact.UnknownKindError{Kind: kind}
 	}
-	body, err := os.ReadFile(x.path(id))
+	body, err := x.read(id)
 	if err != nil {
 		return err
 	}

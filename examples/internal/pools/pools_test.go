@@ -128,6 +128,15 @@ func TestWindow(t *testing.T) {
 	require.NoError(t, a.Close())
 	a = start(t, 1, dir, 4, listen(t))
 	require.Equal(t, 2, a.Len())
+	require.NoError(t, a.Check(2, want[1].id), "still kept")
+	require.NoError(t, a.Close())
+	a = start(t, 1, dir, 5, listen(t)) // the window has moved meanwhile
+	require.Equal(t, 1, a.Len())
+	for _, i := range []int{0, 1, 4} {
+		require.NoError(t, a.Check(2, want[i].id))
+		require.NoFileExists(t, a.pools[2].path(want[i].id), "a start does not read what is settled")
+	}
+	want = want[1:]
 	c := start(t, 3, t.TempDir(), 4, listen(t), a.net.Addr().String())
 	everywhere(t, want[4:], c)
 	id, err := a.Publish(2, body(artifact.Normal, 1, 500)) // ours, and below: c does not want it
