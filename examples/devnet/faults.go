@@ -78,10 +78,14 @@ func (f *faults) reset(which func(*link) bool) {
 		}
 	}
 	f.mu.Unlock()
+	var closing sync.WaitGroup // a close waits for who reads to go away; one after the other, thousands would take seconds
 	for _, l := range mine {
-		_ = l.SetLinger(0) // what is left of the connection is reset either way
-		_ = l.Close()
+		closing.Go(func() {
+			_ = l.SetLinger(0) // what is left of the connection is reset either way
+			_ = l.Close()
+		})
 	}
+	closing.Wait()
 }
 
 // isolated lists the nodes that are cut off.
