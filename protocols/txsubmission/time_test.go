@@ -2,6 +2,7 @@ package txsubmission_test
 
 import (
 	"context"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,6 +106,37 @@ func TestEmptyAnswerIsNotAskedAgainAtOnce(t *testing.T) {
 		p.Say(txsubmission.AppendReplyTxs(nil, [][]byte{tx}), txsubmission.AppendReplyTxIDs(nil, nil))
 		require.Equal(t, txsubmission.AppendRequestTxIDs(nil, true, 1, 10), p.Hear())
 		require.True(t, pool.Has(id))
+		synctest.Wait()
+	})
+}
+
+// TestPaceOfAMempool: after a reconnect a full mempool is offered nine ids a round trip, as many as the window allows.
+func TestPaceOfAMempool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const roundTrip = 250 * time.Millisecond
+		a, b := rig.Conns(t, memnet.Link{Latency: roundTrip / 2})
+		ours, theirs := newPool(1<<20), newPool(1<<20)
+		fill(t, ours, 0, 451)
+		began := time.Now()
+		var ends []*rig.End
+		ended := make(chan error, 2)
+		for conn, mp := range map[net.Conn]*protocols.MiniProtocol{a: txsubmission.Initiator(ours), b: txsubmission.NewInbound(theirs, txsubmission.Limits{}).Responder()} {
+			role, run := mux.Initiator, mp.Initiate
+			if run == nil {
+				role, run = mux.Responder, mp.Respond
+			}
+			e := rig.Attach(t, conn, protocols.Negotiated{Version: 15}, mp)
+			s, err := e.Open(mp, role)
+			require.NoError(t, err)
+			go func() { ended <- s.Run(context.Background(), run) }()
+			ends = append(ends, e)
+		}
+		until(t, theirs, 451)
+		require.InDelta(t, (451/9+2)*roundTrip, time.Since(began), float64(roundTrip))
+		for _, e := range ends {
+			e.Close()
+			<-ended
+		}
 		synctest.Wait()
 	})
 }
