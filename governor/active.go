@@ -3,22 +3,24 @@ package governor
 // Activating and deactivating (governor §3.3, rules 16 and 17).
 
 func (c *Core) activeBelowBig() verdict {
-	return c.activeBelowOf(c.targets.ActiveBigLedger, bigKind, kindBig)
+	return c.activeBelowOf(c.targets.ActiveBigLedger, kindBig, kindBig)
 }
 
 // activeBelow activates peers that are neither local roots nor big ledger peers; local roots count as active all the same.
-func (c *Core) activeBelow() verdict { return c.activeBelowOf(c.targets.Active, ordinary, kindOther) }
+func (c *Core) activeBelow() verdict {
+	return c.activeBelowOf(c.targets.Active, kindOrdinary, kindOther)
+}
 
-func (c *Core) activeBelowOf(target int, counted []kind, from kind) verdict {
-	actual := c.sum(counted).active
-	deficit := target - actual - c.count(counted, activating)
+func (c *Core) activeBelowOf(target int, counted, from kind) verdict {
+	actual := c.tot[counted].active
+	deficit := target - actual - c.n[counted][activating]
 	if deficit <= 0 {
 		return skip
 	}
 	if c.n[from][warmReady] == 0 {
 		return skipUntil(c.waiting(from, warmWait))
 	}
-	picked, total := c.pick(PickWarmToHot, deficit, []kind{from}, warmReady)
+	picked, total := c.pick(PickWarmToHot, deficit, from, warmReady)
 	c.activate(named(from == kindBig, "PromoteWarmPeers", "PromoteWarmBigLedgerPeers"), target, actual, total, picked)
 	return did
 }
@@ -56,22 +58,22 @@ func (c *Core) activate(name string, target, actual, candidates int, picked []*p
 }
 
 func (c *Core) activeAboveBig() verdict {
-	return c.activeAboveOf("DemoteHotBigLedgerPeers", c.targets.ActiveBigLedger, bigKind, kindBig)
+	return c.activeAboveOf("DemoteHotBigLedgerPeers", c.targets.ActiveBigLedger, kindBig, kindBig)
 }
 
 // activeAbove deactivates hot peers above the target, never local roots: those go by their valency alone.
 func (c *Core) activeAbove() verdict {
-	return c.activeAboveOf("DemoteHotPeers", c.targets.Active, ordinary, kindOther)
+	return c.activeAboveOf("DemoteHotPeers", c.targets.Active, kindOrdinary, kindOther)
 }
 
 // A cooling peer is not active any more, so there is none to subtract (governor §3.6).
-func (c *Core) activeAboveOf(name string, target int, counted []kind, from kind) verdict {
-	actual := c.sum(counted).active
-	n := actual - target - c.count(counted, deactivating)
+func (c *Core) activeAboveOf(name string, target int, counted, from kind) verdict {
+	actual := c.tot[counted].active
+	n := actual - target - c.n[counted][deactivating]
 	if n <= 0 || c.n[from][hot] == 0 {
 		return skip
 	}
-	picked, total := c.pick(PickHotToWarm, n, []kind{from}, hot)
+	picked, total := c.pick(PickHotToWarm, n, from, hot)
 	c.deactivate(name, target, actual, total, picked)
 	return did
 }
@@ -85,10 +87,7 @@ func (c *Core) activeAboveLocal() verdict {
 		if g.active() <= g.Hot || g.n[hot] == 0 {
 			continue
 		}
-		n := g.active() - g.Hot
-		for k := range c.n {
-			n -= c.n[k][deactivating]
-		}
+		n := g.active() - g.Hot - c.all(deactivating)
 		if n <= 0 {
 			continue
 		}

@@ -2,7 +2,7 @@ package governor
 
 // bigLedgerBelow asks for big ledger peers while fewer are known than the target.
 func (c *Core) bigLedgerBelow() verdict {
-	actual, r := c.sum(bigKind).known, &c.roots[1]
+	actual, r := c.tot[kindBig].known, &c.roots[1]
 	deficit := c.targets.KnownBigLedger - actual
 	if deficit <= 0 || r.running {
 		return skip
@@ -19,12 +19,12 @@ func (c *Core) bigLedgerBelow() verdict {
 
 // bigLedgerAbove forgets cold big ledger peers above the target.
 func (c *Core) bigLedgerAbove() verdict {
-	actual := c.sum(bigKind).known
+	actual := c.tot[kindBig].known
 	excess := actual - c.targets.KnownBigLedger
-	if excess <= 0 || c.count(bigKind, coldReady, coldWait) == 0 {
+	if excess <= 0 || c.n[kindBig][coldReady]+c.n[kindBig][coldWait] == 0 {
 		return skip
 	}
-	picked, total := c.pick(PickColdToForget, excess, bigKind, coldReady, coldWait)
+	picked, total := c.pick(PickColdToForget, excess, kindBig, coldReady, coldWait)
 	c.forgetAll("ForgetBigLedgerPeers", c.targets.KnownBigLedger, actual, total, picked)
 	return did
 }

@@ -108,8 +108,7 @@ func (c *Core) quiesce() verdict {
 		c.out.Effects = append(c.out.Effects, Effect{Kind: Fatal, Text: "bootstrap peers: no clean state in time"})
 		return did
 	}
-	all := []kind{kindOther, kindLocal, kindBig}
-	if !c.trustedOnly() || c.count(all, connecting, activating) > 0 || c.sharing.running > 0 || len(c.sharing.batches) > 0 ||
+	if !c.trustedOnly() || c.all(connecting)+c.all(activating) > 0 || c.sharing.running > 0 || len(c.sharing.batches) > 0 ||
 		c.roots[0].running || c.roots[1].running {
 		return skip
 	}
@@ -182,7 +181,7 @@ func (c *Core) Association() Association {
 
 // OutboundTrusted says whether consensus may trust that our outbound connections are with external peers (governor §7).
 func (c *Core) OutboundTrusted() bool {
-	established := c.sum(ordinary).established
+	established := c.tot[kindOrdinary].established
 	trustable := 0
 	for i := range c.groups {
 		if c.groups[i].Trustable {

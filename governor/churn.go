@@ -133,9 +133,9 @@ func knownLimit(t *Timing) time.Duration      { return t.ChurnKnown }
 func activeBig(c *Core) int      { return c.tot[kindBig].active }
 func establishedBig(c *Core) int { return c.tot[kindBig].established }
 func knownBig(c *Core) int       { return c.tot[kindBig].known }
-func active(c *Core) int         { return c.sum(ordinary).active }
-func established(c *Core) int    { return c.sum(ordinary).established }
-func known(c *Core) int          { return c.sum(ordinary).known }
+func active(c *Core) int         { return c.tot[kindOrdinary].active }
+func established(c *Core) int    { return c.tot[kindOrdinary].established }
+func known(c *Core) int          { return c.tot[kindOrdinary].known }
 
 // localHot is the sum of the hot valencies of the resolved local roots.
 func (c *Core) localHot() int {

@@ -133,11 +133,11 @@ func (c *Core) Counters() Counters {
 	k.WarmBootstrapPeersPromotions, k.ActiveBootstrapPeers, k.ActiveBootstrapPeersDemotions = s.activating, s.active, s.deactivating
 
 	// Established peers count as available to connect (governor §10.1).
-	k.AvailableToConnectPeers = k.KnownPeers - c.count(ordinary, coldWait)
+	k.AvailableToConnectPeers = k.KnownPeers - c.n[kindOrdinary][coldWait]
 	k.AvailableToConnectBigLedgerPeers = k.KnownBigLedgerPeers - c.n[kindBig][coldWait]
 	k.AvailableToConnectLocalRootPeers = k.KnownLocalRootPeers - c.n[kindLocal][coldWait]
 
-	k.CoolingPeers = c.count([]kind{kindOther, kindLocal, kindBig}, cooling)
+	k.CoolingPeers = c.all(cooling)
 	for _, a := range c.bans.order {
 		if c.bans.has(a, c.now) {
 			k.BannedPeers++

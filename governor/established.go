@@ -3,25 +3,25 @@ package governor
 // Connecting and closing (governor §3.3, rules 14 and 15). Nothing limits how many connect at once but the deficit itself.
 
 func (c *Core) establishedBelowBig() verdict {
-	return c.establishedBelowOf(c.targets.EstablishedBigLedger, bigKind, kindBig)
+	return c.establishedBelowOf(c.targets.EstablishedBigLedger, kindBig, kindBig)
 }
 
 // establishedBelow connects to peers that are neither local roots nor big ledger peers; local roots count as established
 // all the same.
 func (c *Core) establishedBelow() verdict {
-	return c.establishedBelowOf(c.targets.Established, ordinary, kindOther)
+	return c.establishedBelowOf(c.targets.Established, kindOrdinary, kindOther)
 }
 
-func (c *Core) establishedBelowOf(target int, counted []kind, from kind) verdict {
-	actual := c.sum(counted).established
-	deficit := target - actual - c.count(counted, connecting)
+func (c *Core) establishedBelowOf(target int, counted, from kind) verdict {
+	actual := c.tot[counted].established
+	deficit := target - actual - c.n[counted][connecting]
 	if deficit <= 0 {
 		return skip
 	}
 	if c.n[from][coldReady] == 0 {
 		return skipUntil(c.waiting(from, coldWait))
 	}
-	picked, total := c.pick(PickColdToWarm, deficit, []kind{from}, coldReady)
+	picked, total := c.pick(PickColdToWarm, deficit, from, coldReady)
 	c.connect(named(from == kindBig, "PromoteColdPeers", "PromoteColdBigLedgerPeers"), target, actual, total, picked)
 	return did
 }
@@ -68,26 +68,24 @@ func (c *Core) connect(name string, target, actual, candidates int, picked []*pe
 // establishedAboveBig closes warm big ledger peers above the target. Like the reference it subtracts the promotions and
 // demotions of all warm peers, so it may order fewer than it could, never more.
 func (c *Core) establishedAboveBig() verdict {
-	s := c.sum(bigKind)
-	if s.established <= c.targets.EstablishedBigLedger || c.count(bigKind, warmReady, warmWait) == 0 {
+	s := c.tot[kindBig]
+	if s.established <= c.targets.EstablishedBigLedger || c.n[kindBig][warmReady]+c.n[kindBig][warmWait] == 0 {
 		return skip
 	}
-	n := min(s.established-c.targets.EstablishedBigLedger, s.established-s.active)
-	for k := range c.n {
-		n -= c.n[k][closing] + c.n[k][activating]
-	}
-	return c.closeWarm("DemoteWarmBigLedgerPeers", n-c.n[kindBig][cooling], c.targets.EstablishedBigLedger, s.established, kindBig)
+	n := min(s.established-c.targets.EstablishedBigLedger, s.established-s.active) -
+		c.all(closing) - c.all(activating) - c.n[kindBig][cooling]
+	return c.closeWarm("DemoteWarmBigLedgerPeers", n, c.targets.EstablishedBigLedger, s.established, kindBig)
 }
 
 // establishedAbove closes warm peers above the target, never local roots.
 func (c *Core) establishedAbove() verdict {
-	s := c.sum(ordinary)
-	if s.established <= c.targets.Established || c.count(otherKind, warmReady, warmWait) == 0 {
+	s, in := c.tot[kindOrdinary], &c.n[kindOrdinary]
+	if s.established <= c.targets.Established || c.n[kindOther][warmReady]+c.n[kindOther][warmWait] == 0 {
 		return skip
 	}
 	local := c.tot[kindLocal]
 	n := min(s.established-c.targets.Established, s.established-(local.established-local.active)-s.active) -
-		c.count(ordinary, closing, activating, cooling)
+		in[closing] - in[activating] - in[cooling]
 	return c.closeWarm("DemoteWarmPeers", n, c.targets.Established, s.established, kindOther)
 }
 
@@ -95,7 +93,7 @@ func (c *Core) closeWarm(name string, n, target, actual int, from kind) verdict 
 	if n <= 0 {
 		return skip
 	}
-	picked, total := c.pick(PickWarmToCold, n, []kind{from}, warmReady, warmWait)
+	picked, total := c.pick(PickWarmToCold, n, from, warmReady, warmWait)
 	c.trace(name, target, actual, total, "", c.addresses(picked)...)
 	for _, p := range picked {
 		c.touch(p, target, actual, total)

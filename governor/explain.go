@@ -163,7 +163,7 @@ func (c *Core) blocked(p *peer) (string, time.Duration) {
 			}
 			return fmt.Sprintf("%d established and %d connecting for a target of %d", c.tot[kindBig].established, c.n[kindBig][connecting], c.targets.EstablishedBigLedger), Never
 		}
-		return fmt.Sprintf("%d established and %d connecting for a target of %d", c.sum(ordinary).established, c.count(ordinary, connecting), c.targets.Established), Never
+		return fmt.Sprintf("%d established and %d connecting for a target of %d", c.tot[kindOrdinary].established, c.n[kindOrdinary][connecting], c.targets.Established), Never
 	}
 	if p.group >= 0 {
 		g := &c.groups[p.group]
@@ -172,7 +172,7 @@ func (c *Core) blocked(p *peer) (string, time.Duration) {
 	if p.class == classBig {
 		return fmt.Sprintf("%d hot and %d activating for a target of %d", c.tot[kindBig].active, c.n[kindBig][activating], c.targets.ActiveBigLedger), Never
 	}
-	return fmt.Sprintf("%d hot and %d activating for a target of %d", c.sum(ordinary).active, c.count(ordinary, activating), c.targets.Active), Never
+	return fmt.Sprintf("%d hot and %d activating for a target of %d", c.tot[kindOrdinary].active, c.n[kindOrdinary][activating], c.targets.Active), Never
 }
 
 // TargetExplanation answers "why is this count below or above its target".
@@ -187,15 +187,15 @@ type TargetExplanation struct {
 // ExplainTargets explains every target and every local root group.
 func (c *Core) ExplainTargets() []TargetExplanation {
 	base := c.base()
-	o, b := c.sum(ordinary), c.tot[kindBig]
+	o, b := c.tot[kindOrdinary], c.tot[kindBig]
 	return append([]TargetExplanation{
 		c.whyRoots("Roots", c.targets.Roots, c.rootPeers(), base.Roots, &c.roots[0]),
 		c.whyKnown(c.targets.Known, o.known, base.Known),
-		c.whyEstablished("Established", c.targets.Established, o.established, base.Established, ordinary, kindOther),
-		c.whyActive("Active", c.targets.Active, o.active, base.Active, ordinary, kindOther),
+		c.whyEstablished("Established", c.targets.Established, o.established, base.Established, kindOrdinary, kindOther),
+		c.whyActive("Active", c.targets.Active, o.active, base.Active, kindOrdinary, kindOther),
 		c.whyRoots("KnownBigLedger", c.targets.KnownBigLedger, b.known, base.KnownBigLedger, &c.roots[1]),
-		c.whyEstablished("EstablishedBigLedger", c.targets.EstablishedBigLedger, b.established, base.EstablishedBigLedger, bigKind, kindBig),
-		c.whyActive("ActiveBigLedger", c.targets.ActiveBigLedger, b.active, base.ActiveBigLedger, bigKind, kindBig),
+		c.whyEstablished("EstablishedBigLedger", c.targets.EstablishedBigLedger, b.established, base.EstablishedBigLedger, kindBig, kindBig),
+		c.whyActive("ActiveBigLedger", c.targets.ActiveBigLedger, b.active, base.ActiveBigLedger, kindBig, kindBig),
 	}, c.whyGroups()...)
 }
 
@@ -233,31 +233,31 @@ func (c *Core) whyKnown(target, actual, base int) TargetExplanation {
 	return e
 }
 
-func (c *Core) whyEstablished(name string, target, actual, base int, counted []kind, from kind) TargetExplanation {
+func (c *Core) whyEstablished(name string, target, actual, base int, counted, from kind) TargetExplanation {
 	e := TargetExplanation{Name: name, Target: target, Actual: actual, Configured: base, Until: Never}
 	switch {
 	case actual > target:
-		e.Why = fmt.Sprintf("above: %d are closing, the others are hot or local roots", c.count(counted, closing))
+		e.Why = fmt.Sprintf("above: %d are closing, the others are hot or local roots", c.n[counted][closing])
 	case actual == target:
 	case c.n[from][coldReady] > 0:
-		e.Why = fmt.Sprintf("%d are connecting", c.count(counted, connecting))
+		e.Why = fmt.Sprintf("%d are connecting", c.n[counted][connecting])
 	default:
-		e.Why = fmt.Sprintf("%d are connecting, nobody else is available, %d wait", c.count(counted, connecting), c.n[from][coldWait])
+		e.Why = fmt.Sprintf("%d are connecting, nobody else is available, %d wait", c.n[counted][connecting], c.n[from][coldWait])
 		e.Until = c.waiting(from, coldWait)
 	}
 	return e
 }
 
-func (c *Core) whyActive(name string, target, actual, base int, counted []kind, from kind) TargetExplanation {
+func (c *Core) whyActive(name string, target, actual, base int, counted, from kind) TargetExplanation {
 	e := TargetExplanation{Name: name, Target: target, Actual: actual, Configured: base, Until: Never}
 	switch {
 	case actual > target:
-		e.Why = fmt.Sprintf("above: %d are being deactivated, the others are local roots", c.count(counted, deactivating))
+		e.Why = fmt.Sprintf("above: %d are being deactivated, the others are local roots", c.n[counted][deactivating])
 	case actual == target:
 	case c.n[from][warmReady] > 0:
-		e.Why = fmt.Sprintf("%d are being activated", c.count(counted, activating))
+		e.Why = fmt.Sprintf("%d are being activated", c.n[counted][activating])
 	default:
-		e.Why = fmt.Sprintf("%d are being activated, nobody else is warm and ready, %d wait", c.count(counted, activating), c.n[from][warmWait])
+		e.Why = fmt.Sprintf("%d are being activated, nobody else is warm and ready, %d wait", c.n[counted][activating], c.n[from][warmWait])
 		e.Until = c.waiting(from, warmWait)
 	}
 	return e
@@ -325,7 +325,7 @@ func (c *Core) clone() *Core {
 	}
 	d.clearFails, d.pauses = c.clearFails.clone(), c.pauses.clone()
 	d.pauseCause, d.early = maps.Clone(c.pauseCause), maps.Clone(c.early)
-	d.prefixes = make(map[netip.Prefix]*crowd, len(c.prefixes))
+	d.prefixes = make(map[netip.Prefix]*tally, len(c.prefixes))
 	for p, w := range c.prefixes { // a copy: the order shows nowhere
 		n := *w
 		d.prefixes[p] = &n

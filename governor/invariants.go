@@ -20,7 +20,7 @@ func (c *Core) Check() error {
 	var tot [kinds]tally
 	var byClass [classes]int
 	live := [2]int{}
-	crowds := map[netip.Prefix]crowd{}
+	crowds := map[netip.Prefix]tally{}
 	count := 0
 	for id := range c.pos {
 		p := c.at(uint32(id))
@@ -35,18 +35,19 @@ func (c *Core) Check() error {
 		if at := int(c.pos[p.id]); at >= len(b.ids) || b.ids[at] != p.id {
 			bad("%v: not where the index says, %v", p.addr, p.place)
 		}
-		k := p.kind()
-		n[k][p.place]++
 		byClass[p.class]++
-		tot[k].known++
-		if p.place.established() {
-			tot[k].established++
-			if p.place != cooling {
-				live[scopeOf(p.addr)]++
+		for _, k := range countedAs[p.class] {
+			n[k][p.place]++
+			tot[k].known++
+			if p.place.established() {
+				tot[k].established++
+			}
+			if p.place.active() {
+				tot[k].active++
 			}
 		}
-		if p.place.active() {
-			tot[k].active++
+		if p.place.established() && p.place != cooling {
+			live[scopeOf(p.addr)]++
 		}
 		w := crowds[c.prefix(p.addr)]
 		if c.cfg.Diversity.PerPrefix > 0 {
@@ -79,7 +80,7 @@ func (c *Core) Check() error {
 		}
 	}
 	for pre, w := range crowds {
-		if have := c.prefixes[pre]; w != (crowd{}) && (have == nil || *have != w) {
+		if have := c.prefixes[pre]; w != (tally{}) && (have == nil || *have != w) {
 			bad("prefix %v: counted %v", pre, w)
 		}
 	}

@@ -58,14 +58,14 @@ func (c *Core) connected(e Connected) {
 		return
 	}
 	big := p.class == classBig
-	target, ks := c.targets.Established, ordinary
+	target, k := c.targets.Established, kindOrdinary
 	if big {
-		target, ks = c.targets.EstablishedBigLedger, bigKind
+		target, k = c.targets.EstablishedBigLedger, kindBig
 	}
-	c.touch(p, target, c.sum(ks).established, -1)
+	c.touch(p, target, c.tot[k].established, -1)
 	if e.Failure != nil {
 		i := len(c.out.Trace)
-		c.trace(named(big, "PromoteColdFailed", "PromoteColdBigLedgerPeerFailed"), target, c.sum(ks).established, -1, e.Failure.text(), p.addr)
+		c.trace(named(big, "PromoteColdFailed", "PromoteColdBigLedgerPeerFailed"), target, c.tot[k].established, -1, e.Failure.text(), p.addr)
 		c.out.Trace[i].Delay = c.failed(p, e.Failure, func(fails int) time.Duration {
 			return c.cfg.Timing.Backoff<<min(fails-1, 5) + c.fuzz(c.cfg.Timing.BackoffFuzz)
 		})
@@ -80,7 +80,7 @@ func (c *Core) connected(e Connected) {
 	c.move(p, warmReady, 0)
 	c.salt.update(p)
 	c.alive(p)
-	c.trace(named(big, "PromoteColdDone", "PromoteColdBigLedgerPeerDone"), target, c.sum(ks).established, -1, "", p.addr)
+	c.trace(named(big, "PromoteColdDone", "PromoteColdBigLedgerPeerDone"), target, c.tot[k].established, -1, "", p.addr)
 	if p.has(condemned) {
 		c.close(p)
 	} else if p.seen != Warm {
@@ -109,19 +109,19 @@ func (c *Core) activated(e Activated) {
 		return
 	}
 	big := p.class == classBig
-	target, ks := c.targets.Active, ordinary
+	target, k := c.targets.Active, kindOrdinary
 	if big {
-		target, ks = c.targets.ActiveBigLedger, bigKind // [REF-BUG] the reference reports the other target
+		target, k = c.targets.ActiveBigLedger, kindBig // [REF-BUG] the reference reports the other target
 	}
 	if !p.has(sawUp) {
 		p.seen = Hot
 	}
-	c.touch(p, target, c.sum(ks).active, -1)
+	c.touch(p, target, c.tot[k].active, -1)
 	c.move(p, hot, 0)
 	if p.fails > 0 {
 		c.clearFails.set(p.id, c.now+c.cfg.Timing.FailClear)
 	}
-	c.trace(named(big, "PromoteWarmDone", "PromoteWarmBigLedgerPeerDone"), target, c.sum(ks).active, -1, "", p.addr)
+	c.trace(named(big, "PromoteWarmDone", "PromoteWarmBigLedgerPeerDone"), target, c.tot[k].active, -1, "", p.addr)
 	if p.seen != Hot {
 		c.changed = append(c.changed, c.early[p.id])
 	}
@@ -149,12 +149,12 @@ func (c *Core) deactivated(e Deactivated) {
 // demotedHot ends a deactivation that worked, or that ended the connection.
 func (c *Core) demotedHot(p *peer) {
 	big := p.class == classBig
-	target, ks := c.targets.Active, ordinary
+	target, k := c.targets.Active, kindOrdinary
 	if big {
-		target, ks = c.targets.ActiveBigLedger, bigKind
+		target, k = c.targets.ActiveBigLedger, kindBig
 	}
 	p.set(tepid)
-	c.touch(p, target, c.sum(ks).active, -1)
+	c.touch(p, target, c.tot[k].active, -1)
 	addr, note := p.addr, ""
 	if p.seen == Cold {
 		note = "connection closed"
@@ -165,7 +165,7 @@ func (c *Core) demotedHot(p *peer) {
 			c.close(p)
 		}
 	}
-	c.trace(named(big, "DemoteHotDone", "DemoteHotBigLedgerPeerDone"), target, c.sum(ks).active, -1, note, addr)
+	c.trace(named(big, "DemoteHotDone", "DemoteHotBigLedgerPeerDone"), target, c.tot[k].active, -1, note, addr)
 }
 
 // disconnected: warm → cold. Neither a graceful nor a failed one counts a failure or sets a delay.
@@ -184,14 +184,14 @@ func (c *Core) disconnected(e Disconnected) {
 // demotedWarm ends a closing: the connection is really gone.
 func (c *Core) demotedWarm(p *peer) {
 	big := p.class == classBig
-	target, ks := c.targets.Established, ordinary
+	target, k := c.targets.Established, kindOrdinary
 	if big {
-		target, ks = c.targets.EstablishedBigLedger, bigKind // [REF-BUG] the reference reports the other target
+		target, k = c.targets.EstablishedBigLedger, kindBig // [REF-BUG] the reference reports the other target
 	}
-	c.touch(p, target, c.sum(ks).established, -1)
+	c.touch(p, target, c.tot[k].established, -1)
 	addr := p.addr
 	c.chill(p, 0)
-	c.trace(named(big, "DemoteWarmDone", "DemoteWarmBigLedgerPeerDone"), target, c.sum(ks).established, -1, "", addr)
+	c.trace(named(big, "DemoteWarmDone", "DemoteWarmBigLedgerPeerDone"), target, c.tot[k].established, -1, "", addr)
 }
 
 // pause leaves the peer in progress for a while.
@@ -320,7 +320,7 @@ func (c *Core) activeTarget(big bool) (target, actual int) {
 	if big {
 		return c.targets.ActiveBigLedger, c.tot[kindBig].active
 	}
-	return c.targets.Active, c.sum(ordinary).active
+	return c.targets.Active, c.tot[kindOrdinary].active
 }
 
 // named is the name of a trace, which big ledger peers have their own of.

@@ -172,7 +172,7 @@ func (c *Core) restorePeers() verdict {
 	if len(c.restored) == 0 {
 		return skip
 	}
-	deficit := c.targets.Known - c.sum(ordinary).known
+	deficit := c.targets.Known - c.tot[kindOrdinary].known
 	if deficit <= 0 {
 		return skip
 	}
@@ -189,22 +189,22 @@ func (c *Core) restorePeers() verdict {
 		}
 		p.fails = uint16(min(s.Fails, maxRetries-1))
 		p.rtt = uint32(max(0, min(s.RTT.Microseconds(), 1<<32-1)))
-		c.touch(p, c.targets.Known, c.sum(ordinary).known, len(c.restored))
+		c.touch(p, c.targets.Known, c.tot[kindOrdinary].known, len(c.restored))
 		added = append(added, s.Peer)
 	}
 	c.restored = c.restored[i:]
 	if len(c.restored) == 0 {
 		c.restored = nil
 	}
-	c.trace("RestoredPeers", c.targets.Known, c.sum(ordinary).known, len(c.restored), "", added...)
+	c.trace("RestoredPeers", c.targets.Known, c.tot[kindOrdinary].known, len(c.restored), "", added...)
 	return did
 }
 
 // knownAbove forgets cold peers above the target. Roots are only among them while more roots are known than wanted.
 func (c *Core) knownAbove() verdict {
-	actual := c.sum(ordinary).known
+	actual := c.tot[kindOrdinary].known
 	excess := actual - c.targets.Known
-	if excess <= 0 || c.count(otherKind, coldReady, coldWait) == 0 {
+	if excess <= 0 || c.n[kindOther][coldReady]+c.n[kindOther][coldWait] == 0 {
 		return skip
 	}
 	spare := c.rootPeers() - c.targets.Roots // |local| + |public, big ledger peers included| − target

@@ -243,9 +243,9 @@ func (m *mock) name(ev Event) {
 
 func (m *mock) tallies() tallies {
 	c := m.core
-	o, b := c.sum(ordinary), c.tot[kindBig]
+	o, b := c.tot[kindOrdinary], c.tot[kindBig]
 	return tallies{o.known, o.established, o.active, b.known, b.established, b.active, c.rootPeers(), c.known[classLocal],
-		c.known[classBootstrap], c.trusted, c.count(ordinary, connecting), c.sensitive(), c.onlyTrusted}
+		c.known[classBootstrap], c.trusted, c.n[kindOrdinary][connecting], c.sensitive(), c.onlyTrusted}
 }
 
 func (m *mock) isCut() bool {

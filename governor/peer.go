@@ -59,13 +59,20 @@ const (
 	kindOther kind = iota
 	kindLocal
 	kindBig
+	kindOrdinary // other and local together, for counting only: what Known, Established and Active count
 	kinds
 )
 
 var kindOf = [classes]kind{classLocal: kindLocal, classBig: kindBig}
 
+// countedAs lists the kinds that a peer is counted in.
+var countedAs = [classes][]kind{
+	classLocal: {kindLocal, kindOrdinary}, classBootstrap: {kindOther, kindOrdinary}, classPublic: {kindOther, kindOrdinary},
+	classLedger: {kindOther, kindOrdinary}, classBig: {kindBig}, classPlain: {kindOther, kindOrdinary},
+}
+
 // classesOf lists the classes of a kind.
-var classesOf = [kinds][]class{
+var classesOf = [kindOrdinary][]class{
 	kindOther: {classBootstrap, classPublic, classLedger, classPlain},
 	kindLocal: {classLocal},
 	kindBig:   {classBig},
@@ -87,6 +94,7 @@ const (
 	deactivating              // in progress: demote hot
 	cooling                   // went cooling without being told
 	places
+	nowhere = places // before it is known and after
 )
 
 func (p place) String() string {
@@ -94,7 +102,7 @@ func (p place) String() string {
 		"deactivating", "cooling"}[p]
 }
 
-func (p place) established() bool { return p >= warmReady }
+func (p place) established() bool { return p >= warmReady && p < places }
 func (p place) active() bool      { return p == hot || p == deactivating }
 
 func (p place) temperature() Temperature {
@@ -108,6 +116,30 @@ func (p place) temperature() Temperature {
 	}
 	return Cold
 }
+
+// live is 1 for the places of a connection that works.
+func (p place) live() int {
+	if p.established() && p != cooling {
+		return 1
+	}
+	return 0
+}
+
+// tally is what a peer in a place counts as.
+func (p place) tally() tally { return tallyOf[p] }
+
+var tallyOf = func() (t [places + 1]tally) {
+	for p := range places {
+		t[p].known = 1
+		if p.established() {
+			t[p].established = 1
+		}
+		if p.active() {
+			t[p].active = 1
+		}
+	}
+	return t
+}()
 
 // answer is unknown, yes or no.
 type answer uint8

@@ -114,7 +114,7 @@ func (s *sharing) nextPhase() time.Duration {
 // lightSharing learns some of our inbound peers. The coin lets both kinds of sharing have their turn.
 func (c *Core) lightSharing() verdict {
 	s := &c.sharing
-	deficit := c.targets.Known - c.sum(ordinary).known
+	deficit := c.targets.Known - c.tot[kindOrdinary].known
 	if !c.cfg.PeerSharing || deficit <= 0 || s.running > 0 || s.listing {
 		return skip
 	}
@@ -135,7 +135,7 @@ func (c *Core) inboundListed(e InboundListed) {
 		return
 	}
 	c.sharing.listing = false
-	actual := c.sum(ordinary).known
+	actual := c.tot[kindOrdinary].known
 	deficit := c.targets.Known - actual
 	if deficit <= 0 || c.liveSensitive() || c.sensitive() {
 		return
@@ -182,7 +182,7 @@ func inboundPickOK(picks []netip.AddrPort, among map[netip.AddrPort]bool, n int)
 // peerSharing asks established peers for others.
 func (c *Core) peerSharing() verdict {
 	s := &c.sharing
-	actual := c.sum(ordinary).known
+	actual := c.tot[kindOrdinary].known
 	deficit := c.targets.Known - actual
 	if !c.cfg.PeerSharing || deficit <= 0 || s.running >= shareInFlight {
 		return skip
@@ -266,7 +266,7 @@ func (s *sharing) end(i int) {
 func (s *sharing) use(c *Core, b *batch) {
 	got := b.got
 	b.got = nil
-	actual := c.sum(ordinary).known
+	actual := c.tot[kindOrdinary].known
 	room := min(b.deficit, c.targets.Known-actual)
 	if len(got) == 0 || room <= 0 || c.sensitive() || c.liveSensitive() {
 		return

@@ -5,15 +5,13 @@ import (
 	"net/netip"
 )
 
-// pick asks the policy for at most n of the peers in the given places of some kinds. It returns how many candidates there were.
-func (c *Core) pick(what PickKind, n int, ks []kind, ps ...place) ([]*peer, int) {
+// pick asks the policy for at most n of the peers of a kind in the given places. It returns how many candidates there were.
+func (c *Core) pick(what PickKind, n int, from kind, ps ...place) ([]*peer, int) {
 	c.from = c.from[:0]
-	for _, k := range ks {
-		for _, cl := range classesOf[k] {
-			for _, p := range ps {
-				if ids := c.buckets[cl][p].ids; len(ids) > 0 {
-					c.from = append(c.from, ids)
-				}
+	for _, cl := range classesOf[from] {
+		for _, p := range ps {
+			if ids := c.buckets[cl][p].ids; len(ids) > 0 {
+				c.from = append(c.from, ids)
 			}
 		}
 	}

@@ -58,7 +58,7 @@ type Core struct {
 	clearFails queue     // when failures are forgiven
 	pauses     queue     // failed orders that wait: see pausing
 	pauseCause map[uint32]*Failure
-	prefixes   map[netip.Prefix]*crowd
+	prefixes   map[netip.Prefix]*tally // entries exist while a count is not zero
 	tellers    tellers
 
 	// Scratch.
@@ -70,11 +70,12 @@ type Core struct {
 	addressed  []netip.AddrPort
 }
 
-// tally counts the peers of one kind.
+// tally counts the peers of one kind or one prefix.
 type tally struct{ known, established, active int }
 
-// crowd counts the peers of one prefix. Entries exist while a count is not zero.
-type crowd struct{ known, established, active int }
+func (t *tally) add(d tally) {
+	t.known, t.established, t.active = t.known+d.known, t.established+d.established, t.active+d.active
+}
 
 // change is a report of Watch that waits for its rule.
 type change struct {
@@ -99,7 +100,7 @@ func NewCore(cfg Config) (*Core, error) {
 	}
 	c := &Core{
 		cfg: cfg, pcg: rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15), table: newTable(), tooOld: true, liveTooOld: true,
-		bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*crowd{},
+		bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*tally{},
 		tellers: newTellers(), sharing: newSharing(), salt: newSaltedTop(), boards: NewBoards(), bans: newBanList(),
 		drawn: map[int]struct{}{}, early: map[uint32]change{}, deciding: DecisionNone,
 	}
@@ -213,31 +214,8 @@ func (c *Core) dueOf(p *peer) time.Duration {
 	return c.buckets[p.class][p.place].due[c.pos[p.id]]
 }
 
-// count sums places over kinds.
-func (c *Core) count(ks []kind, ps ...place) int {
-	n := 0
-	for _, k := range ks {
-		for _, p := range ps {
-			n += c.n[k][p]
-		}
-	}
-	return n
-}
-
-var (
-	bigKind   = []kind{kindBig}
-	ordinary  = []kind{kindOther, kindLocal} // all but big ledger peers: what Known, Established and Active count
-	otherKind = []kind{kindOther}
-)
-
-func (c *Core) sum(ks []kind) tally {
-	var s tally
-	for _, k := range ks {
-		t := c.tot[k]
-		s.known, s.established, s.active = s.known+t.known, s.established+t.established, s.active+t.active
-	}
-	return s
-}
+// all counts the peers in a place, of whatever kind.
+func (c *Core) all(in place) int { return c.n[kindOrdinary][in] + c.n[kindBig][in] }
 
 // rootPeers is what the root target counts: local ∪ public ∪ bootstrap ∪ ledger ∪ big ledger peers (governor §1.3).
 func (c *Core) rootPeers() int { return c.table.count - c.known[classPlain] }
@@ -245,9 +223,10 @@ func (c *Core) rootPeers() int { return c.table.count - c.known[classPlain] }
 // move is the only way a peer gets from one place to another. due is for the places where peers wait.
 func (c *Core) move(p *peer, to place, due time.Duration) {
 	from := p.place
-	c.leave(p)
+	c.lift(p)
 	p.place = to
-	c.enter(p, due)
+	c.put(p, due)
+	c.book(p, from, to)
 	if a, b := from.temperature(), to.temperature(); a != b {
 		t := c.tell("StatusChanged", turns[a][b], p.addr)
 		if a == Hot {
@@ -273,54 +252,66 @@ func (c *Core) reclass(p *peer, cl class) {
 	c.enter(p, due)
 }
 
-func (c *Core) leave(p *peer) {
-	c.book(p, -1)
-	c.buckets[p.class][p.place].remove(&c.table, p.id, timed(p.place))
-}
+// enter and leave are for peers that begin or cease to be known, or that change their root set.
 func (c *Core) enter(p *peer, due time.Duration) {
-	c.book(p, 1)
-	c.buckets[p.class][p.place].add(&c.table, p.id, due, timed(p.place))
+	c.put(p, due)
+	c.known[p.class]++
+	c.book(p, nowhere, p.place)
 }
 
-// book keeps every count.
-func (c *Core) book(p *peer, d int) {
-	k := p.kind()
-	c.n[k][p.place] += d
-	c.known[p.class] += d
-	t := &c.tot[k]
-	t.known += d
-	est, act := p.place.established(), p.place.active()
-	if est && p.place != cooling {
-		c.outage[scopeOf(p.addr)].live += d
-	}
-	if est {
-		t.established += d
-	}
-	if act {
-		t.active += d
+func (c *Core) leave(p *peer) {
+	c.lift(p)
+	c.known[p.class]--
+	c.book(p, p.place, nowhere)
+}
+
+// put and lift keep the sets of peers by place.
+func (c *Core) put(p *peer, due time.Duration) {
+	c.buckets[p.class][p.place].add(&c.table, p.id, due, timed(p.place))
+	c.standing(p, 1)
+}
+
+func (c *Core) lift(p *peer) {
+	c.buckets[p.class][p.place].remove(&c.table, p.id, timed(p.place))
+	c.standing(p, -1)
+}
+
+func (c *Core) standing(p *peer, d int) {
+	for _, k := range countedAs[p.class] {
+		c.n[k][p.place] += d
 	}
 	if p.group >= 0 {
 		c.groups[p.group].n[p.place] += d
 	}
-	if counted := c.cfg.Diversity.PerPrefix > 0; counted || est {
-		pre := c.prefix(p.addr)
-		w := c.prefixes[pre]
-		if w == nil {
-			w = new(crowd)
-			c.prefixes[pre] = w
-		}
-		if counted {
-			w.known += d
-		}
-		if est {
-			w.established += d
-		}
-		if act {
-			w.active += d
-		}
-		if *w == (crowd{}) {
-			delete(c.prefixes, pre)
-		}
+}
+
+// book keeps the counts of what peers are, which change less often than their places.
+func (c *Core) book(p *peer, from, to place) {
+	if from.live() != to.live() {
+		c.outage[scopeOf(p.addr)].live += to.live() - from.live()
+	}
+	before, after := from.tally(), to.tally()
+	if before == after {
+		return
+	}
+	d := tally{after.known - before.known, after.established - before.established, after.active - before.active}
+	for _, k := range countedAs[p.class] {
+		c.tot[k].add(d)
+	}
+	if c.cfg.Diversity.PerPrefix <= 0 {
+		d.known = 0
+	}
+	if d == (tally{}) {
+		return
+	}
+	pre := c.prefix(p.addr)
+	w := c.prefixes[pre]
+	if w == nil {
+		w = new(tally)
+		c.prefixes[pre] = w
+	}
+	if w.add(d); *w == (tally{}) {
+		delete(c.prefixes, pre)
 	}
 }
 
