@@ -1,6 +1,9 @@
 package governor
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 // Decision names a rule. Traces, counters and Explain speak in these names.
 type Decision uint8
@@ -170,12 +173,11 @@ type DecisionDoc struct {
 }
 
 // decide walks the list once and takes the first decision that is ready. Otherwise it leaves in c.out.Wake the earliest time a
-// skipped rule asked for.
+// skipped rule asked for. Rules that would skip as they did before are not asked (asking.go).
 func (c *Core) decide() bool {
-	c.out.Wake = c.nextTimer()
 	sensitive := c.sensitive()
-	for i := range rules {
-		r := &rules[i]
+	for ask := c.askRules | alwaysAsked; ask != 0; ask &= ask - 1 {
+		r := &rules[bits.TrailingZeros32(uint32(ask))]
 		if sensitive && !r.inSensitive {
 			continue
 		}
@@ -183,10 +185,21 @@ func (c *Core) decide() bool {
 		v := r.try(c)
 		if v.did {
 			c.taken[r.name]++
+			if moves&(1<<r.name) == 0 {
+				c.askRules = everyRule
+			}
 			return true
 		}
-		c.out.Wake = min(c.out.Wake, v.until)
+		c.askRules &^= 1 << r.name
+		c.until[r.name] = v.until
 	}
 	c.deciding = DecisionNone
+	c.nextAsk = Never
+	for d, t := range c.until {
+		if c.askRules&(1<<d) == 0 {
+			c.nextAsk = min(c.nextAsk, t)
+		}
+	}
+	c.out.Wake = min(c.nextTimer(), c.nextAsk)
 	return false
 }

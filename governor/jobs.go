@@ -36,6 +36,10 @@ func (c *Core) orderFinished() verdict {
 	case SnapshotVerified:
 		c.tell("VerifyPeerSnapshot", map[bool]string{true: "verified", false: "not verified"}[e.OK])
 	}
+	switch ev.(type) {
+	case Answered, RootsAnswered, InboundListed:
+		c.askRules = everyRule
+	}
 	return did
 }
 

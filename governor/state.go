@@ -13,12 +13,16 @@ type Core struct {
 	out      Output
 	deciding Decision
 	taken    [DecisionNone + 1]uint64 // decisions taken, by rule
+	askRules ruleSet                  // rules that may have something to do: the others skipped, until a time
+	until    [DecisionNone]time.Duration
+	nextAsk  time.Duration // the earliest of these times
 	lastJob  uint32
 	pcg      *rand.PCG
 	rnd      *rand.Rand
 
 	table
 	buckets [classes][places]bucket
+	nextDue time.Duration // no peer stops waiting before this
 	n       [kinds][places]int
 	tot     [kinds]tally
 	known   [classes]int
@@ -100,7 +104,7 @@ func NewCore(cfg Config) (*Core, error) {
 	}
 	c := &Core{
 		cfg: cfg, pcg: rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15), table: newTable(), tooOld: true, liveTooOld: true,
-		bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*tally{},
+		nextDue: Never, askRules: everyRule, bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*tally{},
 		tellers: newTellers(), sharing: newSharing(), salt: newSaltedTop(), boards: NewBoards(), bans: newBanList(),
 		drawn: map[int]struct{}{}, early: map[uint32]change{}, deciding: DecisionNone,
 	}
@@ -115,7 +119,7 @@ func NewCore(cfg Config) (*Core, error) {
 // back; an earlier now counts as the present. A step costs O(log known) for each decision.
 func (c *Core) Step(ev Event, now time.Duration) Output {
 	c.now = max(c.now, now)
-	c.out = Output{Effects: c.out.Effects[:0], Trace: c.out.Trace[:0], Wake: Never}
+	c.out.Effects, c.out.Trace, c.out.Wake = c.out.Effects[:0], c.out.Trace[:0], Never
 	if c.fatal {
 		return c.out
 	}
@@ -134,6 +138,10 @@ func (c *Core) Step(ev Event, now time.Duration) Output {
 
 // take enters an event into the state, for the rules to find.
 func (c *Core) take(ev Event) {
+	switch ev.(type) {
+	case Begin, TargetsSet, LocalRootsSet, SettingsSet, LedgerSet, Restored:
+		c.askRules = everyRule
+	}
 	switch e := ev.(type) {
 	case Begin:
 		c.settings, c.snapshot = e.Settings, e.Settings
@@ -168,13 +176,15 @@ func (c *Core) take(ev Event) {
 
 // turnDue moves the due entries of the time queues (governor §3.1).
 func (c *Core) turnDue() {
-	for cl := range c.buckets {
-		for _, w := range [...]struct{ from, to place }{{coldWait, coldReady}, {warmWait, warmReady}} {
-			b := &c.buckets[cl][w.from]
-			for len(b.ids) > 0 && b.due[0] <= c.now {
-				c.move(c.at(b.ids[0]), w.to, 0)
+	if c.nextAsk <= c.now {
+		for d, t := range c.until {
+			if t <= c.now {
+				c.askRules |= 1 << d
 			}
 		}
+	}
+	if c.nextDue <= c.now {
+		c.turnWaiting()
 	}
 	for id, ok := c.clearFails.due(c.now); ok; id, ok = c.clearFails.due(c.now) {
 		p := c.at(id)
@@ -187,6 +197,22 @@ func (c *Core) turnDue() {
 		c.deciding = DecisionNone
 	}
 	c.sharing.turnDue(c)
+}
+
+// turnWaiting makes peers ready whose waiting is over.
+func (c *Core) turnWaiting() {
+	c.nextDue = Never
+	for cl := range c.buckets {
+		for _, w := range [...]struct{ from, to place }{{coldWait, coldReady}, {warmWait, warmReady}} {
+			b := &c.buckets[cl][w.from]
+			for len(b.ids) > 0 && b.due[0] <= c.now {
+				c.move(c.at(b.ids[0]), w.to, 0)
+			}
+			if len(b.ids) > 0 {
+				c.nextDue = min(c.nextDue, b.due[0])
+			}
+		}
+	}
 }
 
 // nextTimer is the earliest of the timers that nothing but time can bring forward. The clearing of fail counts is not among
@@ -267,7 +293,11 @@ func (c *Core) leave(p *peer) {
 
 // put and lift keep the sets of peers by place.
 func (c *Core) put(p *peer, due time.Duration) {
-	c.buckets[p.class][p.place].add(&c.table, p.id, due, timed(p.place))
+	isTimed := timed(p.place)
+	if isTimed {
+		c.nextDue = min(c.nextDue, due)
+	}
+	c.buckets[p.class][p.place].add(&c.table, p.id, due, isTimed)
 	c.standing(p, 1)
 }
 
@@ -287,6 +317,7 @@ func (c *Core) standing(p *peer, d int) {
 
 // book keeps the counts of what peers are, which change less often than their places.
 func (c *Core) book(p *peer, from, to place) {
+	c.askRules |= concerned[p.kind()][from][to]
 	if from.live() != to.live() {
 		c.outage[scopeOf(p.addr)].live += to.live() - from.live()
 	}

@@ -100,13 +100,16 @@ func (c *Core) tell(name, note string, peers ...netip.AddrPort) *Trace {
 	return c.trace(name, -1, -1, -1, note, peers...)
 }
 
-// keep copies addresses to where traces may keep them: carved out of blocks, since most traces name one peer.
+// keep copies addresses to where traces may keep them: carved out of blocks, since most traces name one peer, and often the
+// same as the trace before.
 func (c *Core) keep(as []netip.AddrPort) []netip.AddrPort {
 	const block = 64
 	n := len(as)
 	switch {
 	case n == 0:
 		return nil
+	case n == 1 && len(c.names) > 0 && c.names[len(c.names)-1] == as[0]:
+		return c.names[len(c.names)-1 : len(c.names) : len(c.names)]
 	case n > block:
 		return append([]netip.AddrPort(nil), as...)
 	case n > cap(c.names)-len(c.names):
