@@ -1,13 +1,69 @@
 package governor
 
-// Which rules are asked. A rule that skipped would skip again until something that its guard looks at has changed, or the time has
-// come that it named; until then it is passed over. Most of what a step changes are the counts of one kind of peers in two places,
-// which few rules look at. Whatever else changes has all rules asked again.
+import (
+	"math/bits"
+	"time"
+)
 
-// looks is a set of counts that a guard looks at.
+// Which rules are asked. A rule that skipped would skip again until something that its guard looks at changes, or the time comes
+// that it named, so until then it is passed over. Nearly all that a step changes is how many peers of one kind are in two places,
+// and few rules look at any one of these counts. Whatever is not said here to concern but some rules has all of them asked.
+//
+// TestPassedOver holds this against a core that asks every rule every time.
+
+// asking is which rules are to be asked, and when the others are.
+type asking struct {
+	rules ruleSet
+	timed ruleSet // of the others, those that named a time
+	until [DecisionNone]time.Duration
+	all   bool // for tests: none is ever passed over
+}
+
+// ruleSet is a set of rules, a bit each.
+type ruleSet uint32
+
+const everyRule ruleSet = 1<<DecisionNone - 1
+
+func (s ruleSet) first() Decision { return Decision(bits.TrailingZeros32(uint32(s))) }
+
+// skipped notes that a rule has nothing to do.
+func (a *asking) skipped(d Decision, v verdict) {
+	if !v.again {
+		a.rules &^= 1 << d
+	}
+	a.timed &^= 1 << d
+	if v.until != Never {
+		a.timed |= 1 << d
+		a.until[d] = v.until
+	}
+}
+
+// turnDue has those asked whose time has come.
+func (a *asking) turnDue(now time.Duration) {
+	for s := a.timed; s != 0; s &= s - 1 {
+		if d := s.first(); a.until[d] <= now {
+			a.rules |= 1 << d
+		}
+	}
+}
+
+// wake is the earliest time that a rule named.
+func (a *asking) wake() time.Duration {
+	t := Never
+	for s := a.timed; s != 0; s &= s - 1 {
+		t = min(t, a.until[s.first()])
+	}
+	return t
+}
+
+// moves are the rules that do no more than move peers, which tells by itself whom it concerns. After any other, all are asked.
+const moves ruleSet = 1<<WentByThemselves | 1<<OrderFinished |
+	1<<EstablishedBelowBigLedger | 1<<EstablishedBelowLocal | 1<<EstablishedBelow | 1<<EstablishedAboveBigLedger | 1<<EstablishedAbove |
+	1<<ActiveBelowBigLedger | 1<<ActiveBelowLocal | 1<<ActiveBelow | 1<<ActiveAboveBigLedger | 1<<ActiveAboveLocal | 1<<ActiveAbove
+
+// looks is a set of counts: of the peers of a kind in each place, and its tally.
 type looks uint64
 
-// The counts of a kind: of its peers in each place, then its tally.
 const (
 	looksKnown = iota + nowhere + 1
 	looksEstablished
@@ -15,37 +71,40 @@ const (
 	looksOfKind
 )
 
-func lookAt(k kind, counts ...place) looks {
+// in are the peers of a kind in some places; knownOf, establishedOf and activeOf are its tally.
+func in(k kind, counts ...place) (l looks) {
 	if k == kindOrdinary {
-		return lookAt(kindOther, counts...) | lookAt(kindLocal, counts...)
+		return in(kindOther, counts...) | in(kindLocal, counts...)
 	}
-	var l looks
 	for _, n := range counts {
 		l |= 1 << (place(k)*looksOfKind + n)
 	}
 	return l
 }
 
-// in are the peers of a kind in some places; known, established and active its tally.
-func in(k kind, ps ...place) looks { return lookAt(k, ps...) }
-func knownOf(k kind) looks         { return lookAt(k, looksKnown) }
-func establishedOf(k kind) looks   { return lookAt(k, looksEstablished) }
-func activeOf(k kind) looks        { return lookAt(k, looksActive) }
-func everybody(ps ...place) looks  { return in(kindOrdinary, ps...) | in(kindBig, ps...) }
+func knownOf(k kind) looks       { return in(k, looksKnown) }
+func establishedOf(k kind) looks { return in(k, looksEstablished) }
+func activeOf(k kind) looks      { return in(k, looksActive) }
 
-// looksAt has what the guards of the rules that are not always asked look at.
+// looksAt has the counts that guards look at.
 var looksAt = [DecisionNone]looks{
+	// Churn waits for a count to follow its target.
+	Churn: knownOf(kindOrdinary) | establishedOf(kindOrdinary) | activeOf(kindOrdinary) |
+		knownOf(kindBig) | establishedOf(kindBig) | activeOf(kindBig),
+
 	BigLedgerKnownBelow: knownOf(kindBig),
 	BigLedgerKnownAbove: knownOf(kindBig) | in(kindBig, coldReady, coldWait),
 	RootsBelow:          knownOf(kindOrdinary) | knownOf(kindBig),
 	RestorePeers:        knownOf(kindOrdinary),
+	KnownBelowInbound:   knownOf(kindOrdinary),
+	KnownBelowSharing:   knownOf(kindOrdinary), // and at who can be asked: sharing tells
 	KnownAbove:          knownOf(kindOrdinary) | knownOf(kindBig) | in(kindOther, coldReady, coldWait),
 
 	EstablishedBelowBigLedger: establishedOf(kindBig) | in(kindBig, connecting, coldReady, coldWait),
 	EstablishedBelowLocal:     establishedOf(kindLocal) | in(kindLocal, connecting, coldReady, coldWait),
 	EstablishedBelow:          establishedOf(kindOrdinary) | in(kindOrdinary, connecting) | in(kindOther, coldReady, coldWait),
 	EstablishedAboveBigLedger: establishedOf(kindBig) | activeOf(kindBig) | in(kindBig, warmReady, warmWait, cooling) |
-		everybody(closing, activating),
+		in(kindBig, closing, activating) | in(kindOrdinary, closing, activating),
 	EstablishedAbove: establishedOf(kindOrdinary) | activeOf(kindOrdinary) | in(kindOther, warmReady, warmWait) |
 		in(kindOrdinary, closing, activating, cooling),
 
@@ -53,32 +112,12 @@ var looksAt = [DecisionNone]looks{
 	ActiveBelowLocal:     activeOf(kindLocal) | in(kindLocal, activating, warmReady, warmWait),
 	ActiveBelow:          activeOf(kindOrdinary) | in(kindOrdinary, activating) | in(kindOther, warmReady, warmWait),
 	ActiveAboveBigLedger: activeOf(kindBig) | in(kindBig, deactivating, hot),
-	ActiveAboveLocal:     activeOf(kindLocal) | in(kindLocal, hot) | everybody(deactivating),
+	ActiveAboveLocal:     activeOf(kindLocal) | in(kindLocal, hot, deactivating) | in(kindOther, deactivating) | in(kindBig, deactivating),
 	ActiveAbove:          activeOf(kindOrdinary) | in(kindOrdinary, deactivating) | in(kindOther, hot),
 }
 
-// ruleSet is a set of rules, a bit each.
-type ruleSet uint32
-
-func rulesOf(ds ...Decision) (s ruleSet) {
-	for _, d := range ds {
-		s |= 1 << d
-	}
-	return s
-}
-
-const everyRule ruleSet = 1<<DecisionNone - 1
-
-// alwaysAsked are asked in every walk: their guards look at more than counts, and at next to nothing when there is nothing to do.
-var alwaysAsked = rulesOf(Quiesced, WentByThemselves, OrderFinished, Churn, KnownBelowInbound, KnownBelowSharing)
-
-// moves are the rules that change nothing but counts which others look at. After any other, all are asked.
-var moves = rulesOf(WentByThemselves, OrderFinished, EstablishedBelowBigLedger, EstablishedBelowLocal, EstablishedBelow,
-	EstablishedAboveBigLedger, EstablishedAbove, ActiveBelowBigLedger, ActiveBelowLocal, ActiveBelow, ActiveAboveBigLedger,
-	ActiveAboveLocal, ActiveAbove)
-
 // concerned are the rules that look at what changes when a peer of a kind goes from one place to another.
-var concerned = func() (concerned [kindOrdinary][places + 1][places + 1]ruleSet) {
+var concerned = func() (rules [kindOrdinary][places + 1][places + 1]ruleSet) {
 	for k := range kindOrdinary {
 		for from := range nowhere + 1 {
 			for to := range nowhere + 1 {
@@ -95,11 +134,11 @@ var concerned = func() (concerned [kindOrdinary][places + 1][places + 1]ruleSet)
 				}
 				for d, l := range looksAt {
 					if l&changed != 0 {
-						concerned[k][from][to] |= 1 << d
+						rules[k][from][to] |= 1 << d
 					}
 				}
 			}
 		}
 	}
-	return concerned
+	return rules
 }()

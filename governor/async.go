@@ -39,7 +39,7 @@ func (c *Core) statusSeen(e StatusSeen) {
 		c.deciding = OrderFinished
 		c.demotedWarm(p)
 	case p.place != closing && p.place != deactivating:
-		c.changed = append(c.changed, change{p.id, e.RetryAfter, e.Cause})
+		c.changes(change{p.id, e.RetryAfter, e.Cause})
 	}
 }
 

@@ -1,9 +1,6 @@
 package governor
 
-import (
-	"math/bits"
-	"time"
-)
+import "time"
 
 // Decision names a rule. Traces, counters and Explain speak in these names.
 type Decision uint8
@@ -12,11 +9,13 @@ type Decision uint8
 type verdict struct {
 	did   bool
 	until time.Duration // when not did: ask again then; Never
+	again bool          // when not did: ask again in any case
 }
 
 var (
-	did  = verdict{did: true}
-	skip = verdict{until: Never}
+	did       = verdict{did: true}
+	skip      = verdict{until: Never}
+	skipAgain = verdict{until: Never, again: true}
 )
 
 func skipUntil(t time.Duration) verdict { return verdict{until: t} }
@@ -176,9 +175,14 @@ type DecisionDoc struct {
 // skipped rule asked for. Rules that would skip as they did before are not asked (asking.go).
 func (c *Core) decide() bool {
 	sensitive := c.sensitive()
-	for ask := c.askRules | alwaysAsked; ask != 0; ask &= ask - 1 {
-		r := &rules[bits.TrailingZeros32(uint32(ask))]
+	ask := c.asking.rules
+	if sensitive || c.asking.all {
+		ask = everyRule
+	}
+	for ; ask != 0; ask &= ask - 1 {
+		r := &rules[ask.first()]
 		if sensitive && !r.inSensitive {
+			c.asking.skipped(r.name, skipAgain)
 			continue
 		}
 		c.deciding = r.name
@@ -186,20 +190,13 @@ func (c *Core) decide() bool {
 		if v.did {
 			c.taken[r.name]++
 			if moves&(1<<r.name) == 0 {
-				c.askRules = everyRule
+				c.asking.rules = everyRule
 			}
 			return true
 		}
-		c.askRules &^= 1 << r.name
-		c.until[r.name] = v.until
+		c.asking.skipped(r.name, v)
 	}
 	c.deciding = DecisionNone
-	c.nextAsk = Never
-	for d, t := range c.until {
-		if c.askRules&(1<<d) == 0 {
-			c.nextAsk = min(c.nextAsk, t)
-		}
-	}
-	c.out.Wake = min(c.nextTimer(), c.nextAsk)
+	c.out.Wake = min(c.nextTimer(), c.asking.wake())
 	return false
 }

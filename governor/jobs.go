@@ -38,7 +38,7 @@ func (c *Core) orderFinished() verdict {
 	}
 	switch ev.(type) {
 	case Answered, RootsAnswered, InboundListed:
-		c.askRules = everyRule
+		c.asking.rules = everyRule
 	}
 	return did
 }
@@ -88,7 +88,7 @@ func (c *Core) connected(e Connected) {
 	if p.has(condemned) {
 		c.close(p)
 	} else if p.seen != Warm {
-		c.changed = append(c.changed, c.early[p.id])
+		c.changes(c.early[p.id])
 	}
 	delete(c.early, p.id)
 }
@@ -127,7 +127,7 @@ func (c *Core) activated(e Activated) {
 	}
 	c.trace(named(big, "PromoteWarmDone", "PromoteWarmBigLedgerPeerDone"), target, c.tot[k].active, -1, "", p.addr)
 	if p.seen != Hot {
-		c.changed = append(c.changed, c.early[p.id])
+		c.changes(c.early[p.id])
 	}
 	delete(c.early, p.id)
 }
@@ -237,7 +237,7 @@ func (c *Core) pauseOver(p *peer) {
 			c.close(p)
 			return
 		}
-		c.changed = append(c.changed, change{p.id, -1, nil})
+		c.changes(change{p.id, -1, nil})
 	}
 }
 

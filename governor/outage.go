@@ -119,7 +119,7 @@ func (c *Core) alive(p *peer) {
 		for i := range c.roots {
 			if r := &c.roots[i]; r.backoff < 0 {
 				r.backoff, r.retry = 0, c.now
-				c.askRules = everyRule
+				c.asking.rules = everyRule
 			}
 		}
 	}

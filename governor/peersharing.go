@@ -56,6 +56,7 @@ func newSharing() sharing {
 
 // update follows a peer that became established, cooling or cold.
 func (s *sharing) update(c *Core, p *peer) {
+	c.asking.rules |= 1 << KnownBelowSharing
 	switch {
 	case !p.place.established():
 		s.askable.drop(p.id)
@@ -84,6 +85,7 @@ func (s *sharing) drop(p *peer) {
 func (s *sharing) turnDue(c *Core) {
 	for id, ok := s.waiting.due(c.now); ok; id, ok = s.waiting.due(c.now) {
 		s.askable.put(id)
+		c.asking.rules |= 1 << KnownBelowSharing
 	}
 	c.deciding = OrderFinished
 	for i := 0; i < len(s.batches); {
@@ -92,6 +94,7 @@ func (s *sharing) turnDue(c *Core) {
 			i++
 			continue
 		}
+		c.asking.rules = everyRule
 		s.use(c, b)
 		if !b.second {
 			b.second, b.phase = true, b.phase+c.cfg.Timing.ShareOverall-c.cfg.Timing.ShareBatch
@@ -122,7 +125,7 @@ func (c *Core) lightSharing() verdict {
 		return skipUntil(s.inboundRetry)
 	}
 	if len(s.askable.ids) > 0 && c.rnd.Uint32()&1 == 0 {
-		return skip
+		return skipAgain
 	}
 	s.listing, s.inboundRetry = true, c.now+c.cfg.Timing.InboundRetry
 	c.out.Effects = append(c.out.Effects, Effect{Kind: ListInbound})

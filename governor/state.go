@@ -13,9 +13,7 @@ type Core struct {
 	out      Output
 	deciding Decision
 	taken    [DecisionNone + 1]uint64 // decisions taken, by rule
-	askRules ruleSet                  // rules that may have something to do: the others skipped, until a time
-	until    [DecisionNone]time.Duration
-	nextAsk  time.Duration // the earliest of these times
+	asking   asking
 	lastJob  uint32
 	pcg      *rand.PCG
 	rnd      *rand.Rand
@@ -104,7 +102,7 @@ func NewCore(cfg Config) (*Core, error) {
 	}
 	c := &Core{
 		cfg: cfg, pcg: rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15), table: newTable(), tooOld: true, liveTooOld: true,
-		nextDue: Never, askRules: everyRule, bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*tally{},
+		nextDue: Never, asking: asking{rules: everyRule}, bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*tally{},
 		tellers: newTellers(), sharing: newSharing(), salt: newSaltedTop(), boards: NewBoards(), bans: newBanList(),
 		drawn: map[int]struct{}{}, early: map[uint32]change{}, deciding: DecisionNone,
 	}
@@ -140,7 +138,7 @@ func (c *Core) Step(ev Event, now time.Duration) Output {
 func (c *Core) take(ev Event) {
 	switch ev.(type) {
 	case Begin, TargetsSet, LocalRootsSet, SettingsSet, LedgerSet, Restored:
-		c.askRules = everyRule
+		c.asking.rules = everyRule
 	}
 	switch e := ev.(type) {
 	case Begin:
@@ -159,6 +157,7 @@ func (c *Core) take(ev Event) {
 		c.statusSeen(e)
 	case Connected, Activated, Deactivated, Disconnected, Answered, RootsAnswered, InboundListed, SnapshotVerified:
 		c.inbox = append(c.inbox, ev)
+		c.asking.rules |= 1 << OrderFinished
 	case Reported:
 		c.reported(e)
 	case Measured:
@@ -176,13 +175,7 @@ func (c *Core) take(ev Event) {
 
 // turnDue moves the due entries of the time queues (governor §3.1).
 func (c *Core) turnDue() {
-	if c.nextAsk <= c.now {
-		for d, t := range c.until {
-			if t <= c.now {
-				c.askRules |= 1 << d
-			}
-		}
-	}
+	c.asking.turnDue(c.now)
 	if c.nextDue <= c.now {
 		c.turnWaiting()
 	}
@@ -317,7 +310,7 @@ func (c *Core) standing(p *peer, d int) {
 
 // book keeps the counts of what peers are, which change less often than their places.
 func (c *Core) book(p *peer, from, to place) {
-	c.askRules |= concerned[p.kind()][from][to]
+	c.asking.rules |= concerned[p.kind()][from][to]
 	if from.live() != to.live() {
 		c.outage[scopeOf(p.addr)].live += to.live() - from.live()
 	}
@@ -381,6 +374,12 @@ func (c *Core) forget(p *peer) {
 // touch notes the decision that touched a peer, for Explain.
 func (c *Core) touch(p *peer, target, actual, candidates int) {
 	p.last = inputs{c.now, int32(target), int32(actual), int32(candidates), c.deciding}
+}
+
+// changes notes that a connection changed without being told, for the rule that looks at it.
+func (c *Core) changes(ch change) {
+	c.changed = append(c.changed, ch)
+	c.asking.rules |= 1 << WentByThemselves
 }
 
 // order starts an order for a peer.
