@@ -386,6 +386,7 @@ func (c *Core) changes(ch change) {
 func (c *Core) order(k EffectKind, p *peer, o ConnectOptions) {
 	p.job = c.newJob()
 	p.clear(sawUp)
+	c.expect(p)
 	delete(c.early, p.id)
 	c.out.Effects = append(c.out.Effects, Effect{Kind: k, Job: p.job, Peer: p.addr, Options: o})
 }

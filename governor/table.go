@@ -1,7 +1,9 @@
 package governor
 
 import (
+	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"net/netip"
 )
 
@@ -13,34 +15,64 @@ type table struct {
 	free  []uint32
 	count int
 
-	seed  maphash.Seed
-	slots []slot // open addressing, linear probing, a power of two, at most ¾ full
+	keys   [3]uint64
+	slots  []slot             // open addressing, linear probing, a power of two, at most ¾ full
+	recent [recentSize]uint32 // ids plus one, by tag: of those looked for lately, who are mostly looked for again
 }
 
 type slot struct{ tag, id uint32 } // id is stored plus one; tag is the part of the hash which decides the slot
 
-const pageSize = 1 << 8
+const (
+	pageSize   = 1 << 8
+	recentSize = 1 << 8
+)
 
 func newTable() table {
-	return table{seed: maphash.MakeSeed(), slots: make([]slot, 64)}
+	t := table{slots: make([]slot, 64)}
+	seed := maphash.MakeSeed()
+	for i := range t.keys {
+		t.keys[i] = maphash.Comparable(seed, i)
+	}
+	return t
 }
 
 func (t *table) at(id uint32) *peer { return &t.pages[id/pageSize][id%pageSize] }
 
-func (t *table) tag(a netip.AddrPort) uint32 { return uint32(maphash.Comparable(t.seed, a)) }
+// tag hashes an address with keys that nobody can foresee; zones need not differ.
+func (t *table) tag(a netip.AddrPort) uint32 {
+	b := a.Addr().As16()
+	h := fold(binary.LittleEndian.Uint64(b[:8])^t.keys[0], binary.LittleEndian.Uint64(b[8:])^t.keys[1])
+	return uint32(fold(h^uint64(a.Port()), t.keys[2]|1))
+}
+
+func fold(x, y uint64) uint64 {
+	hi, lo := bits.Mul64(x, y)
+	return hi ^ lo
+}
 
 // find returns the peer, or nil.
 func (t *table) find(a netip.AddrPort) *peer {
-	tag, mask := t.tag(a), uint32(len(t.slots)-1)
+	tag := t.tag(a)
+	seen := &t.recent[tag%recentSize]
+	if *seen != 0 {
+		if p := t.at(*seen - 1); p.addr == a {
+			return p
+		}
+	}
+	mask := uint32(len(t.slots) - 1)
 	for i := tag & mask; t.slots[i].id != 0; i = (i + 1) & mask {
 		if t.slots[i].tag == tag {
 			if p := t.at(t.slots[i].id - 1); p.addr == a {
+				*seen = t.slots[i].id
 				return p
 			}
 		}
 	}
 	return nil
 }
+
+// expect has a peer found at once: something about it is about to come in.
+func (t *table) expect(p *peer) { t.recent[t.tag(p.addr)%recentSize] = p.id + 1 }
 
 // insert adds a peer which is not there yet.
 func (t *table) insert(a netip.AddrPort) *peer {
