@@ -116,29 +116,12 @@ var looksAt = [DecisionNone]looks{
 	ActiveAbove:          activeOf(kindOrdinary) | in(kindOrdinary, deactivating) | in(kindOther, hot),
 }
 
-// concerned are the rules that look at what changes when a peer of a kind goes from one place to another.
-var concerned = func() (rules [kindOrdinary][places + 1][places + 1]ruleSet) {
-	for k := range kindOrdinary {
-		for from := range nowhere + 1 {
-			for to := range nowhere + 1 {
-				changed := in(k, from, to)
-				a, b := from.tally(), to.tally()
-				if a.known != b.known {
-					changed |= knownOf(k)
-				}
-				if a.established != b.established {
-					changed |= establishedOf(k)
-				}
-				if a.active != b.active {
-					changed |= activeOf(k)
-				}
-				for d, l := range looksAt {
-					if l&changed != 0 {
-						rules[k][from][to] |= 1 << d
-					}
-				}
-			}
+// lookers are the rules that look at one of some counts.
+func lookers(changed looks) (s ruleSet) {
+	for d, l := range looksAt {
+		if l&changed != 0 {
+			s |= 1 << d
 		}
 	}
-	return rules
-}()
+	return s
+}

@@ -140,7 +140,7 @@ func (c *Core) blocked(p *peer) (string, time.Duration) {
 		if p.has(unblamed) {
 			why = "it failed too often; it is forgotten at the next sign of life of another peer"
 		}
-		if c.outage[scopeOf(p.addr)].on {
+		if c.outage[p.scope()].on {
 			why = "our own network is out"
 		}
 		return why, c.dueOf(p)

@@ -36,7 +36,10 @@ func (c *Core) Check() error {
 			bad("%v: not where the index says, %v", p.addr, p.place)
 		}
 		byClass[p.class]++
-		for _, k := range countedAs[p.class] {
+		for _, k := range []kind{p.kind(), kindOrdinary} {
+			if k == kindOrdinary && p.class == classBig {
+				continue
+			}
 			n[k][p.place]++
 			tot[k].known++
 			if p.place.established() {
@@ -119,6 +122,9 @@ func (c *Core) checkPeer(p *peer, bad func(string, ...any)) {
 	}
 	if p.has(shown) {
 		bad("%v: a pick left its mark", p.addr)
+	}
+	if p.scope() != scopeOf(p.addr) {
+		bad("%v: scope %d", p.addr, p.scope())
 	}
 }
 

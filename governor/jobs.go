@@ -263,7 +263,7 @@ func (c *Core) failed(p *peer, why *Failure, delay func(fails int) time.Duration
 		c.punish(p, why.text())
 		return 0
 	}
-	addr := p.addr
+	scope := p.scope()
 	c.clearFails.drop(p.id)
 	if d, out := c.outageFailure(p); out {
 		c.chill(p, c.now+d)
@@ -284,7 +284,7 @@ func (c *Core) failed(p *peer, why *Failure, delay func(fails int) time.Duration
 	}
 	c.salt.update(p)
 	c.chill(p, c.now+d)
-	c.outageCheck(scopeOf(addr))
+	c.outageCheck(scope)
 	return d
 }
 

@@ -50,7 +50,7 @@ func (c *Core) outageFailure(p *peer) (time.Duration, bool) {
 	if c.cfg.NoOutageDetection {
 		return 0, false
 	}
-	o := &c.outage[scopeOf(p.addr)]
+	o := &c.outage[p.scope()]
 	if o.on && c.now-o.since > c.cfg.Timing.OutageMost {
 		o.on, o.spent = false, true
 		c.tell("OutageEnded", "it lasted too long: peers are blamed again").Delay = c.now - o.since
@@ -71,7 +71,7 @@ func (c *Core) outageFailure(p *peer) (time.Duration, bool) {
 // suspected says that a failure of p is still open to doubt. A connection that has outlived the peer's first failure by more than
 // keep-alive allows a dead one is a sign of life too: no newer one came about meanwhile, or the suspects would be forgiven.
 func (c *Core) suspected(p *peer) bool {
-	o := &c.outage[scopeOf(p.addr)]
+	o := &c.outage[p.scope()]
 	first, ok := o.index[p.addr]
 	return ok && (o.live == 0 || c.now-first <= c.cfg.Timing.SilentLife)
 }
@@ -107,7 +107,7 @@ func (o *outage) forgive() {
 
 // alive notes a sign of life of p: our own network works. Failures before it were the others' own.
 func (c *Core) alive(p *peer) {
-	o := &c.outage[scopeOf(p.addr)]
+	o := &c.outage[p.scope()]
 	o.spent = false
 	if !o.on && len(o.suspects) == 0 {
 		return

@@ -65,12 +65,6 @@ const (
 
 var kindOf = [classes]kind{classLocal: kindLocal, classBig: kindBig}
 
-// countedAs lists the kinds that a peer is counted in.
-var countedAs = [classes][]kind{
-	classLocal: {kindLocal, kindOrdinary}, classBootstrap: {kindOther, kindOrdinary}, classPublic: {kindOther, kindOrdinary},
-	classLedger: {kindOther, kindOrdinary}, classBig: {kindBig}, classPlain: {kindOther, kindOrdinary},
-}
-
 // classesOf lists the classes of a kind.
 var classesOf = [kindOrdinary][]class{
 	kindOther: {classBootstrap, classPublic, classLedger, classPlain},
@@ -117,29 +111,56 @@ func (p place) temperature() Temperature {
 	return Cold
 }
 
-// live is 1 for the places of a connection that works.
-func (p place) live() int {
-	if p.established() && p != cooling {
-		return 1
-	}
-	return 0
+// passage is what changes when a peer goes from one place to another.
+type passage struct {
+	tally
+	live     int // connections that work
+	same     bool
+	concerns [kindOrdinary]ruleSet // the rules that look at it, by the kind of the peer
 }
 
-// tally is what a peer in a place counts as.
-func (p place) tally() tally { return tallyOf[p] }
-
-var tallyOf = func() (t [places + 1]tally) {
-	for p := range places {
-		t[p].known = 1
-		if p.established() {
-			t[p].established = 1
-		}
-		if p.active() {
-			t[p].active = 1
+var passages = func() (ps [places + 1][places + 1]passage) {
+	for from := range nowhere + 1 {
+		for to := range nowhere + 1 {
+			ps[from][to] = passageOf(from, to)
 		}
 	}
-	return t
+	return ps
 }()
+
+func passageOf(from, to place) (ps passage) {
+	for i, p := range [...]place{from, to} {
+		d := 2*i - 1
+		if p == nowhere {
+			continue
+		}
+		ps.known += d
+		if p.established() {
+			ps.established += d
+		}
+		if p.active() {
+			ps.active += d
+		}
+		if p.established() && p != cooling {
+			ps.live += d
+		}
+	}
+	ps.same = ps.tally == tally{} && ps.live == 0
+	for k := range ps.concerns {
+		changed := in(kind(k), from, to)
+		if ps.known != 0 {
+			changed |= knownOf(kind(k))
+		}
+		if ps.established != 0 {
+			changed |= establishedOf(kind(k))
+		}
+		if ps.active != 0 {
+			changed |= activeOf(kind(k))
+		}
+		ps.concerns[k] = lookers(changed)
+	}
+	return ps
+}
 
 // answer is unknown, yes or no.
 type answer uint8
@@ -167,6 +188,7 @@ const (
 	pausing                         // an order failed; a timer decides what becomes of the peer
 	unblamed                        // would have been forgotten; the next sign of life decides (outage.go)
 	shown                           // shown to the policy in the pick that is under way
+	private                         // its address is: see outage.go
 )
 
 // peer is all there is to know about one peer: 104 bytes, and 36 in the index and the place it is in.
@@ -203,6 +225,14 @@ func (p *peer) has(f flags) bool { return p.flags&f != 0 }
 func (p *peer) set(f flags)      { p.flags |= f }
 func (p *peer) clear(f flags)    { p.flags &^= f }
 func (p *peer) kind() kind       { return kindOf[p.class] }
+
+// scope is scopeOf its address.
+func (p *peer) scope() int {
+	if p.has(private) {
+		return 1
+	}
+	return 0
+}
 
 // protected peers are never forgotten for failures (governor §3.5).
 func (p *peer) protected() bool {

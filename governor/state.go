@@ -286,42 +286,45 @@ func (c *Core) leave(p *peer) {
 
 // put and lift keep the sets of peers by place.
 func (c *Core) put(p *peer, due time.Duration) {
-	isTimed := timed(p.place)
-	if isTimed {
+	waits := timed(p.place)
+	if waits {
 		c.nextDue = min(c.nextDue, due)
 	}
-	c.buckets[p.class][p.place].add(&c.table, p.id, due, isTimed)
-	c.standing(p, 1)
+	c.buckets[p.class][p.place].add(&c.table, p.id, due, waits)
+	c.count(p, 1)
 }
 
 func (c *Core) lift(p *peer) {
 	c.buckets[p.class][p.place].remove(&c.table, p.id, timed(p.place))
-	c.standing(p, -1)
+	c.count(p, -1)
 }
 
-func (c *Core) standing(p *peer, d int) {
-	for _, k := range countedAs[p.class] {
-		c.n[k][p.place] += d
+func (c *Core) count(p *peer, d int) {
+	k := p.kind()
+	c.n[k][p.place] += d
+	if k != kindBig {
+		c.n[kindOrdinary][p.place] += d
 	}
 	if p.group >= 0 {
 		c.groups[p.group].n[p.place] += d
 	}
 }
 
-// book keeps the counts of what peers are, which change less often than their places.
+// book keeps the counts of what peers are, which change less often than their places, and has the rules asked that a change concerns.
 func (c *Core) book(p *peer, from, to place) {
-	c.asking.rules |= concerned[p.kind()][from][to]
-	if from.live() != to.live() {
-		c.outage[scopeOf(p.addr)].live += to.live() - from.live()
-	}
-	before, after := from.tally(), to.tally()
-	if before == after {
+	k, turn := p.kind(), &passages[from][to]
+	c.asking.rules |= turn.concerns[k]
+	if turn.same {
 		return
 	}
-	d := tally{after.known - before.known, after.established - before.established, after.active - before.active}
-	for _, k := range countedAs[p.class] {
-		c.tot[k].add(d)
+	if turn.live != 0 {
+		c.outage[p.scope()].live += turn.live
 	}
+	c.tot[k].add(turn.tally)
+	if k != kindBig {
+		c.tot[kindOrdinary].add(turn.tally)
+	}
+	d := turn.tally
 	if c.cfg.Diversity.PerPrefix <= 0 {
 		d.known = 0
 	}

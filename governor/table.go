@@ -92,6 +92,9 @@ func (t *table) insert(a netip.AddrPort) *peer {
 	t.count++
 	p := t.at(id)
 	*p = peer{addr: a, id: id, group: -1}
+	if scopeOf(a) == 1 {
+		p.set(private)
+	}
 	t.place(slot{t.tag(a), id + 1})
 	return p
 }
