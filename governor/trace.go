@@ -100,22 +100,26 @@ func (c *Core) tell(name, note string, peers ...netip.AddrPort) *Trace {
 	return c.trace(name, -1, -1, -1, note, peers...)
 }
 
-// keep copies addresses to where traces may keep them: carved out of blocks, since most traces name one peer, and often the
-// same as the trace before.
+// keep copies addresses to where traces may keep them: carved out of blocks, since most traces name one peer, which one of the last
+// few traces named as well.
 func (c *Core) keep(as []netip.AddrPort) []netip.AddrPort {
-	const block = 64
-	n := len(as)
+	const block, back = 64, 4
+	n, from := len(as), len(c.names)
 	switch {
 	case n == 0:
 		return nil
-	case n == 1 && len(c.names) > 0 && c.names[len(c.names)-1] == as[0]:
-		return c.names[len(c.names)-1 : len(c.names) : len(c.names)]
 	case n > block:
 		return append([]netip.AddrPort(nil), as...)
-	case n > cap(c.names)-len(c.names):
-		c.names = make([]netip.AddrPort, 0, block)
+	case n == 1:
+		for i := from - 1; i >= max(0, from-back); i-- {
+			if c.names[i] == as[0] {
+				return c.names[i : i+1 : i+1]
+			}
+		}
 	}
-	from := len(c.names)
+	if n > cap(c.names)-from {
+		c.names, from = make([]netip.AddrPort, 0, block), 0
+	}
 	c.names = append(c.names, as...)
 	return c.names[from:len(c.names):len(c.names)]
 }
