@@ -28,17 +28,16 @@ func (c *Core) orderFinished() verdict {
 	case Disconnected:
 		c.disconnected(e)
 	case Answered:
+		c.asking.rules = everyRule
 		c.sharing.answered(c, e)
 	case RootsAnswered:
+		c.asking.rules = everyRule
 		c.rootsAnswered(e)
 	case InboundListed:
+		c.asking.rules = everyRule
 		c.inboundListed(e)
 	case SnapshotVerified:
 		c.tell("VerifyPeerSnapshot", map[bool]string{true: "verified", false: "not verified"}[e.OK])
-	}
-	switch ev.(type) {
-	case Answered, RootsAnswered, InboundListed:
-		c.asking.rules = everyRule
 	}
 	return did
 }

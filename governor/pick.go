@@ -103,7 +103,7 @@ func (c *Core) sample(m, total int) {
 	if m >= total {
 		for _, ids := range c.from {
 			for _, id := range ids {
-				c.candidates = append(c.candidates, c.candidate(c.at(id)))
+				c.candidate(c.at(id))
 			}
 		}
 		return
@@ -118,7 +118,7 @@ func (c *Core) sample(m, total int) {
 			}
 			c.drawn[i] = struct{}{}
 		}
-		c.candidates = append(c.candidates, c.candidate(c.at(c.nth(i))))
+		c.candidate(c.at(c.nth(i)))
 	}
 }
 
@@ -132,23 +132,23 @@ func (c *Core) nth(i int) uint32 {
 	return 0
 }
 
-// candidate is what a policy gets to know about a peer.
-func (c *Core) candidate(p *peer) Candidate {
+// candidate appends to c.candidates what a policy gets to know about a peer.
+func (c *Core) candidate(p *peer) {
 	src := p.source
 	if p.class != classPlain {
 		src = Source(p.class) // the root sources come first and in the order of the classes
 	}
-	cand := Candidate{Peer: p.addr, Source: src, Fails: int(p.fails), Tepid: p.has(tepid), RTT: microseconds(p.rtt),
-		Age: c.now - p.since, Prefix: c.prefix(p.addr), Reports: int(p.score), id: p.id}
+	c.candidates = append(c.candidates, Candidate{Peer: p.addr, Source: src, Fails: int(p.fails), Tepid: p.has(tepid), RTT: microseconds(p.rtt),
+		Age: c.now - p.since, Prefix: c.prefix(p.addr), Reports: int(p.score), id: p.id})
+	cand := &c.candidates[len(c.candidates)-1]
 	if w := c.prefixes[cand.Prefix]; w != nil {
 		cand.PrefixEstablished, cand.PrefixActive = w.established, w.active
 	}
 	if p.place.established() {
-		c.boards.fill(&cand)
+		c.boards.fill(cand)
 		cand.Score = cand.FetchedBytes
 		if c.deadlineMode() {
 			cand.Score = int64(cand.Announced + cand.Fetched)
 		}
 	}
-	return cand
 }

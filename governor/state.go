@@ -136,10 +136,6 @@ func (c *Core) Step(ev Event, now time.Duration) Output {
 
 // take enters an event into the state, for the rules to find.
 func (c *Core) take(ev Event) {
-	switch ev.(type) {
-	case Begin, TargetsSet, LocalRootsSet, SettingsSet, LedgerSet, Restored:
-		c.asking.rules = everyRule
-	}
 	switch e := ev.(type) {
 	case Begin:
 		c.settings, c.snapshot = e.Settings, e.Settings
@@ -155,9 +151,11 @@ func (c *Core) take(ev Event) {
 		c.liveTooOld, c.bulkSync = e.TooOld, e.BulkSync
 	case StatusSeen:
 		c.statusSeen(e)
+		return
 	case Connected, Activated, Deactivated, Disconnected, Answered, RootsAnswered, InboundListed, SnapshotVerified:
 		c.inbox = append(c.inbox, ev)
 		c.asking.rules |= 1 << OrderFinished
+		return
 	case Reported:
 		c.reported(e)
 	case Measured:
@@ -165,12 +163,15 @@ func (c *Core) take(ev Event) {
 			p.rtt = uint32(min(e.RTT.Microseconds(), 1<<32-1))
 			c.alive(p)
 		}
+		return
 	case MetricsSeen:
 		c.metricsSeen(e)
+		return
 	case Restored:
 		c.restored = append(c.restored, e.Peers...)
 		c.restored = c.restored[:min(len(c.restored), maxStored)]
 	}
+	c.asking.rules = everyRule // it may concern any
 }
 
 // turnDue moves the due entries of the time queues (governor §3.1).
