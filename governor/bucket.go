@@ -12,74 +12,73 @@ type bucket struct {
 func timed(p place) bool { return p == coldWait || p == warmWait }
 
 func (b *bucket) add(t *table, id uint32, due time.Duration, isTimed bool) {
+	i := len(b.ids)
 	b.ids = append(b.ids, id)
-	i := len(b.ids) - 1
 	if !isTimed {
 		t.pos[id] = uint32(i)
 		return
 	}
 	b.due = append(b.due, due)
-	b.up(t, i)
+	b.set(t, b.up(t, i, due, id), due, id)
 }
 
 func (b *bucket) remove(t *table, id uint32, isTimed bool) {
 	i, last := int(t.pos[id]), len(b.ids)-1
 	moved := b.ids[last]
-	b.ids[i] = moved
 	b.ids = b.ids[:last]
 	if !isTimed {
 		if i < last {
-			t.pos[moved] = uint32(i)
+			b.ids[i], t.pos[moved] = moved, uint32(i)
 		}
 		return
 	}
 	due := b.due[last]
-	b.due[i] = due
 	b.due = b.due[:last]
 	if i < last {
-		t.pos[moved] = uint32(i)
-		b.down(t, i)
-		b.up(t, int(t.pos[moved]))
+		b.set(t, b.up(t, b.down(t, i, due, moved), due, moved), due, moved)
 	}
 }
 
-// A heap of four children a node: half the depth of a binary one, and the children share cache lines.
-func (b *bucket) less(i, j int) bool {
-	return b.due[i] < b.due[j] || b.due[i] == b.due[j] && b.ids[i] < b.ids[j]
+// A heap of four children a node: half the depth of a binary one, and the children share cache lines. Who is on the way of a peer
+// to its place moves up or down by one; set puts the peer itself there.
+func (b *bucket) set(t *table, i int, due time.Duration, id uint32) {
+	b.due[i], b.ids[i], t.pos[id] = due, id, uint32(i)
 }
 
-func (b *bucket) swap(t *table, i, j int) {
-	b.ids[i], b.ids[j] = b.ids[j], b.ids[i]
-	b.due[i], b.due[j] = b.due[j], b.due[i]
-	t.pos[b.ids[i]], t.pos[b.ids[j]] = uint32(i), uint32(j)
-}
+func (b *bucket) shift(t *table, to, from int) { b.set(t, to, b.due[from], b.ids[from]) }
 
-func (b *bucket) up(t *table, i int) {
-	t.pos[b.ids[i]] = uint32(i)
+// up and down find the place of a peer from i on.
+func (b *bucket) up(t *table, i int, due time.Duration, id uint32) int {
 	for i > 0 {
 		parent := (i - 1) / 4
-		if !b.less(i, parent) {
-			return
+		if !sooner(due, id, b.due[parent], b.ids[parent]) {
+			break
 		}
-		b.swap(t, i, parent)
+		b.shift(t, i, parent)
 		i = parent
 	}
+	return i
 }
 
-func (b *bucket) down(t *table, i int) {
-	for {
-		first, least := 4*i+1, i
-		for j := first; j < min(first+4, len(b.ids)); j++ {
-			if b.less(j, least) {
+func (b *bucket) down(t *table, i int, due time.Duration, id uint32) int {
+	for 4*i+1 < len(b.ids) {
+		least := 4*i + 1
+		for j := least + 1; j < min(4*i+5, len(b.ids)); j++ {
+			if sooner(b.due[j], b.ids[j], b.due[least], b.ids[least]) {
 				least = j
 			}
 		}
-		if least == i {
-			return
+		if !sooner(b.due[least], b.ids[least], due, id) {
+			break
 		}
-		b.swap(t, i, least)
+		b.shift(t, i, least)
 		i = least
 	}
+	return i
+}
+
+func sooner(due time.Duration, id uint32, than time.Duration, other uint32) bool {
+	return due < than || due == than && id < other
 }
 
 func (b *bucket) clone() bucket {

@@ -138,7 +138,7 @@ func (c *Core) checkSets(bad func(string, ...any)) {
 				bad("bucket %d %v: %d peers, %d times", cl, place(pl), len(b.ids), len(b.due))
 			}
 			for i := 1; i < len(b.due); i++ {
-				if b.less(i, (i-1)/4) {
+				if parent := (i - 1) / 4; sooner(b.due[i], b.ids[i], b.due[parent], b.ids[parent]) {
 					bad("bucket %d %v: not a heap at %d", cl, place(pl), i)
 				}
 			}
