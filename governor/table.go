@@ -120,8 +120,11 @@ func (t *table) grow() {
 
 // remove forgets p and closes the gap in the index, so that there are no tombstones.
 func (t *table) remove(p *peer) {
-	mask := uint32(len(t.slots) - 1)
-	i := t.tag(p.addr) & mask
+	tag, mask := t.tag(p.addr), uint32(len(t.slots)-1)
+	if seen := &t.recent[tag%recentSize]; *seen == p.id+1 {
+		*seen = 0
+	}
+	i := tag & mask
 	for t.slots[i].id != p.id+1 {
 		i = (i + 1) & mask
 	}
