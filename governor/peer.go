@@ -191,7 +191,7 @@ const (
 	private                         // its address is: see outage.go
 )
 
-// peer is all there is to know about one peer: 104 bytes, and 36 in the index and the place it is in.
+// peer is all there is to know about one peer: 96 bytes, and 40 in the index and the place it is in.
 type peer struct {
 	addr  netip.AddrPort
 	since time.Duration // of the present temperature
