@@ -77,7 +77,7 @@ func (e Effect) String() string {
 }
 
 // Output is what a Step returns. The slices belong to the core and are valid until its next Step; the peers within traces are
-// the caller's to keep.
+// the caller's to keep, not to change: traces share them.
 type Output struct {
 	Effects []Effect
 	Trace   []Trace

@@ -138,8 +138,8 @@ func (c *Core) candidate(p *peer) {
 	if p.class != classPlain {
 		src = Source(p.class) // the root sources come first and in the order of the classes
 	}
-	c.candidates = append(c.candidates, Candidate{Peer: p.addr, Source: src, Fails: int(p.fails), Tepid: p.has(tepid), RTT: microseconds(p.rtt),
-		Age: c.now - p.since, Prefix: c.prefix(p.addr), Reports: int(p.score), id: p.id})
+	c.candidates = append(c.candidates, Candidate{Peer: p.addr, Source: src, Fails: int(p.fails), Tepid: p.has(tepid),
+		RTT: microseconds(p.rtt), Age: c.now - p.since, Prefix: c.prefix(p.addr), Reports: int(p.score), id: p.id})
 	cand := &c.candidates[len(c.candidates)-1]
 	if w := c.prefixes[cand.Prefix]; w != nil {
 		cand.PrefixEstablished, cand.PrefixActive = w.established, w.active

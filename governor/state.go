@@ -102,7 +102,8 @@ func NewCore(cfg Config) (*Core, error) {
 	}
 	c := &Core{
 		cfg: cfg, pcg: rand.NewPCG(cfg.Seed, 0x9e3779b97f4a7c15), table: newTable(), tooOld: true, liveTooOld: true,
-		nextDue: Never, asking: asking{rules: everyRule}, bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(), pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*tally{},
+		nextDue: Never, asking: asking{rules: everyRule}, bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(),
+		pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*tally{},
 		tellers: newTellers(), sharing: newSharing(), salt: newSaltedTop(), boards: NewBoards(), bans: newBanList(),
 		drawn: map[int]struct{}{}, early: map[uint32]change{}, deciding: DecisionNone,
 	}
@@ -311,7 +312,8 @@ func (c *Core) count(p *peer, d int) {
 	}
 }
 
-// book keeps the counts of what peers are, which change less often than their places, and has the rules asked that a change concerns.
+// book keeps the counts of what peers are, which change less often than their places, and has the rules asked that the change
+// concerns.
 func (c *Core) book(p *peer, from, to place) {
 	k, turn := p.kind(), &passages[from][to]
 	c.asking.rules |= turn.concerns[k]
