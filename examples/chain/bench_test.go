@@ -21,14 +21,19 @@ func BenchmarkHeaders(b *testing.B) {
 	defer archive.Close()
 	memory := NewMemory()
 	defer memory.Close()
+	node, err := New(Config{Dir: b.TempDir()})
+	require.NoError(b, err)
+	defer node.Close()
 	for item := range items(b, &archive.View) {
-		_, err := memory.Append(item)
-		require.NoError(b, err)
+		for _, c := range []*Chain{memory, node} {
+			_, err := c.Append(item)
+			require.NoError(b, err)
+		}
 	}
 	for _, c := range []struct {
 		name   string
 		cursor func(chainsync.Form) chainsync.Cursor
-	}{{"disk", archive.Cursor}, {"memory", memory.Cursor}} {
+	}{{"disk", archive.Cursor}, {"node", node.Cursor}, {"memory", memory.Cursor}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			cur := c.cursor(Headers)
