@@ -96,7 +96,7 @@ func (v *View) next(now time.Duration, entries, inline int, tail bool, buf []byt
 	}
 	if a.shown > 0 {
 		v.gap += (min((now-v.saidAt)/time.Duration(a.shown), 20*busyGap) - v.gap) / 8
-		v.saidAt, v.pushDue = now, false
+		v.saidAt, v.pushDue, v.offerDue, v.repairDue = now, false, false, 0
 	}
 	return a
 }
@@ -246,8 +246,8 @@ func (v *View) busy(tail bool) bool {
 
 // restsUntil is when what is pending may be said: at once, unless something was said a moment ago. While little happens nothing
 // waits; when much does, entries share messages, each of which costs both ends more than what is in it, and they rest longer on a
-// busy link. What will be pushed waits less, so that most bodies come before they are offered by others. What is urgent,
-// withdraw-1, and a new session do not wait.
+// busy link. What will be pushed waits less, so that most bodies come before they are offered by others; and offers of what others
+// push give way to the pushes, even if nothing else happens. What is urgent, withdraw-1, and a new session do not wait.
 func (v *View) restsUntil() time.Duration {
 	if v.saidAt == 0 || v.ngone > 0 || v.initial != nil {
 		return 0
@@ -257,15 +257,17 @@ func (v *View) restsUntil() time.Duration {
 			return 0
 		}
 	}
-	switch busy := v.gap < busyGap; {
-	case v.pushDue && busy:
-		return v.saidAt + busyPushRest
-	case v.pushDue:
-		return v.saidAt + pushRest
-	case busy:
-		return v.saidAt + busyOfferRest
+	push, offer := pushRest, offerRest
+	if v.gap < busyGap {
+		push, offer = busyPushRest, busyOfferRest
 	}
-	return v.saidAt + offerRest
+	switch {
+	case v.pushDue:
+		return v.saidAt + push
+	case v.offerDue || v.repairDue == 0:
+		return v.saidAt + offer
+	}
+	return max(v.saidAt+offer, v.repairDue+repairRest)
 }
 
 func (v *View) anyPending() bool {

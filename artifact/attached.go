@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,12 +18,14 @@ type attached struct {
 	senders [streams]*sender
 	bulk    [maxBearers]context.CancelFunc
 	once    sync.Once
-	read    atomic.Int64 // when something was last read, since the node's start
+	read    time.Duration // when something was last read, since the node's start; under the node's lock
 }
 
 // quiet: nothing was read from the peer for 30 s.
 func (a *attached) quiet() bool {
-	return time.Since(a.n.start)-time.Duration(a.read.Load()) >= 30*time.Second
+	a.n.mu.Lock()
+	defer a.n.mu.Unlock()
+	return time.Since(a.n.start)-a.read >= 30*time.Second
 }
 
 // lane starts a stream of a bulk bearer.
@@ -44,12 +45,10 @@ func (a *attached) lane(ctx context.Context, i int, s Stream, link Link) {
 	}
 	x := newSender(a, bctx, s, link)
 	a.senders[s] = x
-	n.wg.Go(func() {
-		defer stop()
-		defer cancel()
-		a.receive(bctx, s, link)
-	})
+	n.wg.Add(1) // until the stream is received
 	n.mu.Unlock()
+	defer n.wg.Done()
+	a.receive(bctx, s, link, func() { stop(); cancel() })
 	x.kick()
 }
 
@@ -162,42 +161,74 @@ func (a *attached) dropSenders(i int) {
 	a.senders[bearerOut+Stream(i)], a.senders[bearerIn+Stream(i)] = nil, nil
 }
 
-// receive reads one link until it ends.
-func (a *attached) receive(ctx context.Context, s Stream, link Link) {
+// receiver takes what arrives on one link.
+type receiver struct {
+	a    *attached
+	s    Stream
+	link Link
+	decoder
+}
+
+// receive takes what arrives on a link until it ends, and calls ended then. The caller counts in the node's wait group.
+func (a *attached) receive(ctx context.Context, s Stream, link Link, ended func()) {
 	n := a.n
-	d := decoder{window: n.core.cfg.Window}
-	bouncer := func(kind uint32, id ID, attr []byte) Interest {
-		if r := n.kinds[kind]; r != nil {
-			return r.interest(id, attr)
-		}
-		return NotWanted
-	}
-	plan := func(pc *piece) hashOf {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return n.core.sched.hashPlan(a.p, a.p.laneOf(s), pc)
-	}
-	for {
-		b, err := link.Recv(ctx)
-		if err != nil {
+	r := &receiver{a: a, s: s, link: link, decoder: decoder{window: n.core.cfg.Window}}
+	if d, ok := link.(Deliverer); ok {
+		d.Deliver(ctx, func(b []byte, err error) {
+			if err == nil {
+				r.take(b)
+				return
+			}
 			a.lost(s, link, err)
-			return
-		}
-		a.read.Store(int64(time.Since(n.start)))
-		m, err := d.decode(s, b, bouncer, plan)
-		n.mu.Lock()
-		switch now := time.Since(n.start); {
-		case !a.current(s, link):
-			// The bearer is lost: nothing was asked for on it any more, and what still comes is nobody's fault.
-		case err != nil:
-			n.core.malformed(now, a.p, err)
-		default:
-			_ = n.core.receive(now, a.p, &m)
-		}
-		t := n.finish()
-		n.mu.Unlock()
-		n.carryOut(t)
+			ended()
+		})
+		return
 	}
+	n.wg.Go(func() {
+		defer ended()
+		for {
+			b, err := link.Recv(ctx)
+			if err != nil {
+				a.lost(s, link, err)
+				return
+			}
+			r.take(b)
+		}
+	})
+}
+
+// take is one message.
+func (r *receiver) take(b []byte) {
+	a, n := r.a, r.a.n
+	m, err := r.decode(r.s, b, r.interest, r.plan)
+	n.mu.Lock()
+	now := time.Since(n.start)
+	a.read = now
+	switch {
+	case !a.current(r.s, r.link):
+		// The bearer is lost: nothing was asked for on it any more, and what still comes is nobody's fault.
+	case err != nil:
+		n.core.malformed(now, a.p, err)
+	default:
+		_ = n.core.receive(now, a.p, &m)
+	}
+	t := n.finish()
+	n.mu.Unlock()
+	n.carryOut(t)
+}
+
+func (r *receiver) interest(kind uint32, id ID, attr []byte) Interest {
+	if k := r.a.n.kinds[kind]; k != nil {
+		return k.interest(id, attr)
+	}
+	return NotWanted
+}
+
+func (r *receiver) plan(pc *piece) hashOf {
+	n := r.a.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.core.sched.hashPlan(r.a.p, r.a.p.laneOf(r.s), pc)
 }
 
 // lost is a link that ended: the peer's, or one bulk bearer's. An error whose Fault is "adversarial" is the peer's violation.

@@ -109,17 +109,17 @@ const (
 	stopLimit        = 120 * time.Second // from our stop to our ctlDone: 60 s for the answers and as much for lanes and acks
 	tickEvery        = time.Second
 	tailDelay        = 100 * time.Millisecond
-	disposeDelay     = 40 * time.Millisecond
+	disposeDelay     = 100 * time.Millisecond
 	pushRest         = 2 * time.Millisecond
 	offerRest        = 10 * time.Millisecond
+	repairRest       = 2 * time.Millisecond
 	// Where entries follow each other in less than busyGap, they rest longer.
 	busyGap       = 5 * time.Millisecond
 	busyPushRest  = 5 * time.Millisecond
 	busyOfferRest = 20 * time.Millisecond
 	// What waits for company waits until the next multiple of these, so that one wake-up serves many peers.
 	restGrid      = 2 * time.Millisecond
-	disposeGrid   = 8 * time.Millisecond
-	tailGrid      = 20 * time.Millisecond
+	tailGrid      = 20 * time.Millisecond // dispositions too
 	mainBulkBytes = 128 << 10
 	// delaySignal is the queueing at which the node-wide window shrinks. It is less than the 50 ms of artifact §6.5, for the
 	// queue still grows for a round trip after the signal, and 50 ms are what it may come to (artifact §9).

@@ -217,10 +217,12 @@ func (a *account) settled(i int) uint64 {
 	return 0
 }
 
-// eagerLinks counts the links that push bodies of a kind to us, or will if the peer's init says so too.
+// eagerLinks counts the links that push bodies of a kind to us. Those of which the peer has not said whether it will are not counted: a
+// node that begins wants all its links to push, and prunes. With a few of them, of which the other ends want a few of theirs, the tree
+// would begin in pieces, and pieces grow together slowly.
 func (c *Consumer) eagerLinks(kind int) (n int) {
 	for _, p := range c.peers {
-		if p.link.on[kind] || p.link.wish[kind] == wishYes && p.link.peerWish[kind] == wishUnsaid {
+		if p.link.on[kind] {
 			n++
 		}
 	}

@@ -16,6 +16,15 @@ type Link interface {
 	Recv(ctx context.Context) ([]byte, error)
 }
 
+// Deliverer is a Link that hands over what arrives instead of being asked for it, so that receiving needs no goroutine of its own.
+type Deliverer interface {
+	Link
+	// Deliver has f called with every message from now on, one at a time, and once with the error that has ended the link, which
+	// the end of ctx does too; Recv is not called any more. f runs where the bearer is read, and nothing more is read there until it
+	// returns: it must not wait for the peer. A message is valid until f returns. The end may be told while f is at work on a message.
+	Deliver(ctx context.Context, f func(msg []byte, err error))
+}
+
 // Gatherer is a Link that can take messages without waiting: small ones then share what carries them, a body
 // need not be copied behind its head, and who has something to say can say it at once, while nothing else waits to be cut.
 type Gatherer interface {
@@ -52,8 +61,8 @@ func (l *Links) stream(s Stream) Link {
 	return [...][2]Link{l.Offer, l.Control, l.Urgent, l.Bulk}[s%4][s/4]
 }
 
-// Node is the shell: it owns the goroutines and runs a Core over Links. Each Link costs one goroutine that receives; sending
-// goroutines exist only while there is something to send. All methods may be called from any goroutine.
+// Node is the shell: it owns the goroutines and runs a Core over Links. Each Link that is no Deliverer costs one goroutine that
+// receives; sending goroutines exist only while there is something to send. All methods may be called from any goroutine.
 type Node struct {
 	mu     sync.Mutex // the core, peers, armed
 	core   *Core
@@ -348,7 +357,7 @@ func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
 		return err
 	}
 	a := &attached{n: n, p: p, links: links, bearers: b}
-	a.read.Store(int64(time.Since(n.start)))
+	a.read = time.Since(n.start)
 	a.ctx, a.cancel = context.WithCancel(n.ctx)
 	n.peers[info.ID] = a
 	for id, q := range quotas {
@@ -356,11 +365,15 @@ func (n *Node) Attach(info PeerInfo, links Links, b Bearers) error {
 	}
 	for s := OfferOut; s <= BulkIn; s++ {
 		a.senders[s] = newSender(a, a.ctx, s, links.stream(s))
-		n.wg.Go(func() { a.receive(a.ctx, s, links.stream(s)) })
 	}
 	t := n.finish()
+	n.wg.Add(1) // until all streams are received
 	n.mu.Unlock()
+	defer n.wg.Done()
 	n.carryOut(t)
+	for s := OfferOut; s <= BulkIn; s++ {
+		a.receive(a.ctx, s, links.stream(s), func() {})
+	}
 	return nil
 }
 

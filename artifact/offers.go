@@ -318,6 +318,6 @@ func (c *Consumer) queueDisp(p *peer, d disposition, counts bool) {
 	if len(s.disp) >= c.cfg.Window/8 || len(s.disp) >= maxDispose || s.state != conRun {
 		c.wake(p, ControlOut)
 	} else if s.disposeT.pos == 0 {
-		c.timers.set(&s.disposeT, onGrid(c.now+disposeDelay, disposeGrid))
+		c.timers.set(&s.disposeT, onGrid(c.now+disposeDelay, tailGrid))
 	}
 }

@@ -70,6 +70,8 @@ type View struct {
 	gap              time.Duration // between entries, smoothed
 	scratch          []byte        // of the last answer
 	pushDue          bool          // something that will be pushed has become pending since
+	offerDue         bool          // something that will be fetched has
+	repairDue        time.Duration // when something that others push has, 0: nothing
 
 	eager      []bool // per kind, shared with the link
 	urgentPush int    // largest urgent body pushed to this peer beside eager links, bytes
@@ -247,7 +249,21 @@ func (v *View) filled(now time.Duration, i int) {
 		return
 	}
 	v.move(i, slotFresh)
-	v.pushDue = v.pushDue || v.pushes(r)
+	switch {
+	case v.pushes(r):
+		v.pushDue = true
+	case !v.repairs(r):
+		v.offerDue = true
+	case v.repairDue == 0:
+		v.repairDue = max(now, 1)
+	}
+}
+
+// repairs reports whether an offer of what is in a register would only repair the push tree: the body is pushed to the consumer by
+// somebody else.
+func (v *View) repairs(r *register) bool {
+	x := r.art
+	return v.t.kinds.cfg[x.kind].Push == Tree && x.Class != Urgent && x.Bytes != nil && len(x.Bytes) <= pushThreshold && !v.eager[x.kind]
 }
 
 // cleared is the register losing its content; the artifact is still there for the bookkeeping.

@@ -23,8 +23,9 @@ type bulkBearer struct {
 	cancel context.CancelCauseFunc
 	budget *budget
 
-	join, out, in *mux.Stream   // out: we ask, in: we answer
-	joined        atomic.Uint64 // bytes of the message of join that has been taken; 0: none yet
+	join, out, in   *mux.Stream // out: we ask, in: we answer
+	outLane, inLane link
+	joined          atomic.Uint64 // bytes of the message of join that has been taken; 0: none yet
 }
 
 // bulkKey names the bulk bearers that replace each other.
@@ -85,8 +86,12 @@ func (b *bulkBearer) lanes() (err error) {
 	if b.out, err = b.m.Register(mux.StreamConfig{Number: artifact.NumBulk, Role: mux.Initiator, IngressLimit: laneIngress(&b.n.limits)}); err != nil {
 		return err
 	}
-	b.in, err = b.m.Register(mux.StreamConfig{Number: artifact.NumBulk, Role: mux.Responder, IngressLimit: withSlack(serveIngress)})
-	return err
+	if b.in, err = b.m.Register(mux.StreamConfig{Number: artifact.NumBulk, Role: mux.Responder, IngressLimit: withSlack(serveIngress)}); err != nil {
+		return err
+	}
+	b.outLane.s, b.outLane.max = b.out, artifact.MaxPiece
+	b.inLane.s, b.inLane.max = b.in, artifact.MaxFetch
+	return nil
 }
 
 // close ends the bearer; it does not wait.
@@ -96,8 +101,11 @@ func (b *bulkBearer) close(cause error) { b.cancel(cause) }
 func (b *bulkBearer) keep() {
 	select {
 	case <-b.ctx.Done():
+	case <-b.m.Gone():
 	case <-b.m.Done():
 	}
+	b.outLane.end(endOf(b.m))
+	b.inLane.end(endOf(b.m))
 	if cause := context.Cause(b.ctx); cause != nil {
 		b.m.Abort(cause) // nothing on it is owed to anybody: what was asked for is asked elsewhere
 	}
@@ -110,9 +118,9 @@ func (b *bulkBearer) keep() {
 // outLink is the Link of our lane: the first message each way is join's.
 type outLink struct {
 	b          *bulkBearer
-	join, lane link
+	join       link
 	sent, seen bool
-	// begin runs before the first message of the lane is awaited: join is over then.
+	// begin runs before the first message of the lane is delivered: join is over then.
 	begin func()
 }
 
@@ -132,7 +140,7 @@ func (l *outLink) Send(ctx context.Context, rank uint8, msg []byte) error {
 			err = l.join.Send(ctx, rank, msg)
 		}
 	} else {
-		err = (&link{s: l.b.out}).Send(ctx, rank, msg)
+		err = l.b.outLane.Send(ctx, rank, msg)
 	}
 	return l.ended(err)
 }
@@ -162,15 +170,16 @@ func (l *outLink) Recv(ctx context.Context) ([]byte, error) {
 		}
 		return msg, l.ended(err)
 	}
+	msg, err := l.b.outLane.Recv(ctx)
+	return msg, l.ended(err)
+}
+
+// Deliver implements artifact.Deliverer. It is called when join is over.
+func (l *outLink) Deliver(ctx context.Context, f func(msg []byte, err error)) {
 	if l.begin != nil {
 		l.begin()
-		l.begin = nil
 	}
-	if l.lane.s == nil {
-		l.lane = link{s: l.b.out, max: artifact.MaxPiece}
-	}
-	msg, err := l.lane.Recv(ctx)
-	return msg, l.ended(err)
+	l.b.outLane.Deliver(ctx, func(msg []byte, err error) { f(msg, l.ended(err)) })
 }
 
 // ended closes the bearer once its lane is given up.
@@ -182,7 +191,7 @@ func (l *outLink) ended(err error) error {
 }
 
 // inLink is the Link of the lane that the peer asks on.
-func (b *bulkBearer) inLink() artifact.Link { return &link{s: b.in, max: artifact.MaxFetch} }
+func (b *bulkBearer) inLink() artifact.Link { return &b.inLane }
 
 // dialBulk dials a bulk bearer for a main one. ctx ends it.
 func (n *Network) dialBulk(ctx context.Context, main *mainBearer, index int) (artifact.Link, error) {

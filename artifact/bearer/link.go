@@ -2,6 +2,7 @@ package bearer
 
 import (
 	"context"
+	"sync"
 
 	"github.com/hearthnet/hearth/artifact"
 	"github.com/hearthnet/hearth/internal/cbor"
@@ -14,6 +15,11 @@ type link struct {
 	max  int // largest message, bytes
 	held int // bytes of the message handed out last
 	scan cbor.Scanner
+
+	delivering sync.Mutex // one message at a time
+	mu         sync.Mutex // f until it is set, over
+	f          func(msg []byte, err error)
+	over       error // why the link has ended
 }
 
 // Send returns when the last SDU of msg was cut.
@@ -38,30 +44,93 @@ func (l *link) WaitCut(ctx context.Context) error { return l.s.WaitCut(ctx) }
 // Uncut is how many bytes wait to be cut.
 func (l *link) Uncut() int { return l.s.Uncut() }
 
-// Recv returns the next whole message. Bytes that are none, or more than the stream's messages may have, are returned as far as
-// they go: the node finds that they cannot be decoded and blames whoever sent them.
+// Recv returns the next whole message.
 func (l *link) Recv(ctx context.Context) ([]byte, error) {
-	if l.held > 0 {
-		l.s.Discard(l.held)
-		l.held = 0
-	}
+	l.discard()
 	for seen := 0; ; {
 		b, err := l.s.Wait(ctx, seen)
 		if err != nil {
 			return nil, err
 		}
-		n, done, err := l.scan.Next(b)
-		switch {
-		case done && n <= l.max:
-			l.held = n
-			return b[:n:n], nil
-		case err != nil || done || len(b) > l.max:
-			l.held = len(b)
-			l.scan.Reset()
-			return b[:min(len(b), l.max):len(b)], nil
+		if msg := l.next(b); msg != nil {
+			return msg, nil
 		}
 		seen = len(b)
 	}
+}
+
+// next is the message at the front of what has arrived, nil if it is not whole. Bytes that are none, or more than the stream's
+// messages may have, are returned as far as they go: the node finds that they cannot be decoded and blames whoever sent them.
+func (l *link) next(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	n, done, err := l.scan.Next(b)
+	switch {
+	case done && n <= l.max:
+		l.held = n
+		return b[:n:n]
+	case err != nil || done || len(b) > l.max:
+		l.held = len(b)
+		l.scan.Reset()
+		return b[:min(len(b), l.max):len(b)]
+	}
+	return nil
+}
+
+// discard drops the message handed out last.
+func (l *link) discard() {
+	if l.held > 0 {
+		l.s.Discard(l.held)
+		l.held = 0
+	}
+}
+
+// Deliver has f called on the reader with what arrives, and here with what has arrived.
+func (l *link) Deliver(ctx context.Context, f func(msg []byte, err error)) {
+	l.mu.Lock()
+	l.f = f
+	over := l.over
+	l.mu.Unlock()
+	if over != nil {
+		f(nil, over)
+		return
+	}
+	context.AfterFunc(ctx, func() { l.end(context.Cause(ctx)) })
+	l.s.OnData(l.arrived)
+	l.arrived()
+}
+
+func (l *link) arrived() {
+	l.delivering.Lock()
+	defer l.delivering.Unlock()
+	for msg := l.next(l.s.Unread()); msg != nil; msg = l.next(l.s.Unread()) {
+		l.f(msg, nil)
+		l.discard()
+	}
+}
+
+// end tells whoever is delivered to, or will be, that the link has ended.
+func (l *link) end(err error) {
+	l.mu.Lock()
+	f := l.f
+	if l.over != nil {
+		f = nil
+	} else {
+		l.over = err
+	}
+	l.mu.Unlock()
+	if f != nil {
+		f(nil, err)
+	}
+}
+
+// endOf is why a bearer has ended whose peer has closed it, or which is over.
+func endOf(m *mux.Mux) error {
+	if err := m.Err(); err != nil {
+		return err
+	}
+	return &mux.Error{Kind: mux.BearerClosed}
 }
 
 // Ingress limits and largest messages (artifact §6.2); a tenth more than was granted, so that an overrun is the peer's fault.

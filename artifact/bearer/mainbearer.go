@@ -114,14 +114,31 @@ func (b *mainBearer) Bulk(ctx context.Context, index int) (artifact.Link, error)
 	return b.n.dialBulk(ctx, b, index)
 }
 
-// keep waits for the end of the bearer and sees it through. It returns why it ended. A connection that fails is noticed by the node,
-// which receives on it, and which closes the bearer when it has forgotten the peer.
+// keep waits for the end of the bearer and sees it through. It returns why it ended. Of a connection that fails the node is told,
+// which closes the bearer when it has forgotten the peer.
 func (b *mainBearer) keep() error {
+	select {
+	case <-b.closing:
+	case <-b.m.Gone():
+		b.lost()
+	case <-b.m.Done():
+		b.lost()
+	}
 	<-b.closing
 	if adversarial(b.blame) {
 		b.m.Abort(b.blame)
 	}
 	return b.drop(b.blame)
+}
+
+func (b *mainBearer) lost() {
+	err := endOf(b.m)
+	l := &b.links
+	for _, both := range [...][2]artifact.Link{l.Offer, l.Control, l.Urgent, l.Bulk} {
+		for _, x := range both {
+			x.(*link).end(err)
+		}
+	}
 }
 
 // drop closes the connection and waits until nothing of it is left.
