@@ -165,10 +165,10 @@ func manyPeers(b *testing.B, peers, slots int) *world {
 		if err := w.core.init(p, m); err != nil {
 			b.Fatal(err)
 		}
-		_, _ = w.core.next(0, p, OfferIn) // initOk
+		_, _ = w.core.next(0, p, OfferIn, nil) // initOk
 		for range 2 {
 			_ = w.core.requestNext(p, msgRequestNext{256, 0})
-			_, _ = w.core.next(0, p, OfferIn) // synced
+			_, _ = w.core.next(0, p, OfferIn, nil) // synced
 		}
 		if v := p.prov.view; v.anyPending() || v.nwait > 0 {
 			b.Fatal("something is pending")

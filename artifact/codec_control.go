@@ -109,11 +109,11 @@ func (m *control) append(b []byte) []byte {
 	return b
 }
 
-// decodeControl decodes what a consumer sends on control, except ctlAck.
-func decodeControl(b []byte) (control, error) {
+// decodeControl decodes what a consumer sends on control, except ctlAck. Dispositions are appended to into[:0].
+func decodeControl(b []byte, into []disposition) (control, error) {
 	r := &reader{b: b}
 	a, tag := r.tagged()
-	m := control{tag: tag}
+	m := control{tag: tag, dispose: into[:0]}
 	if len(b) > MaxControl {
 		r.fail("a control message of at most 4 KiB")
 	}

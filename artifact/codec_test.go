@@ -167,7 +167,7 @@ func decodeAny(b []byte) (out [][]byte) {
 			out = append(out, appendOffers(nil, len(m.offers), es))
 		}
 	}
-	if m, err := decodeControl(b); err == nil {
+	if m, err := decodeControl(b, nil); err == nil {
 		out = append(out, m.append(nil))
 	}
 	if decodeCtlAck(b) == nil {
@@ -234,7 +234,7 @@ func TestDecodersAcceptLongHeadsAndIndefiniteLengths(t *testing.T) {
 	m, err := decodeToProvider(unhex(t, "9f18021a00000010191000ff"))
 	require.NoError(t, err)
 	require.Equal(t, msgRequestNext{16, 4096}, m.next)
-	c, err := decodeControl(unhex(t, "9f009f9f051b000000000000012c01ffffff"))
+	c, err := decodeControl(unhex(t, "9f009f9f051b000000000000012c01ffffff"), nil)
 	require.NoError(t, err)
 	require.Equal(t, []disposition{{5, 300, Delivered}}, c.dispose)
 	p, err := decodePiece(unhex(t, "84020700"+"5f4101420203ff"))
@@ -299,7 +299,7 @@ func TestDecodersRefuse(t *testing.T) {
 	} {
 		require.Empty(t, decodeAny(unhex(t, strings.ReplaceAll(h, " ", ""))), name)
 	}
-	_, err := decodeControl(unhex(t, "820380"))
+	_, err := decodeControl(unhex(t, "820380"), nil)
 	require.Error(t, err, "cancel of nothing")
 	_, err = DecodeVersionData(unhex(t, "831b000000010000000050"+strings.Repeat("a0", 16)+"00"))
 	require.Error(t, err, "network above 32 bits")
@@ -360,7 +360,7 @@ func FuzzOffer(f *testing.F) {
 func FuzzControl(f *testing.F) {
 	fuzzDecoder(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if m, err := decodeControl(b); err == nil && (len(m.dispose) > maxDispose || len(m.have) > maxHave) {
+		if m, err := decodeControl(b, nil); err == nil && (len(m.dispose) > maxDispose || len(m.have) > maxHave) {
 			t.Fatal("limit")
 		}
 		roundTrips(t, b)

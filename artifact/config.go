@@ -115,7 +115,7 @@ const (
 	repairRest       = 2 * time.Millisecond
 	// Where entries follow each other in less than busyGap, they rest longer.
 	busyGap       = 5 * time.Millisecond
-	busyPushRest  = 5 * time.Millisecond
+	busyPushRest  = 3 * time.Millisecond
 	busyOfferRest = 20 * time.Millisecond
 	// What waits for company waits until the next multiple of these, so that one wake-up serves many peers.
 	restGrid      = 2 * time.Millisecond

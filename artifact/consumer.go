@@ -122,6 +122,8 @@ type Consumer struct {
 	// for want of a push was offered first.
 	lag      []smoothed
 	unpushed *simplelru.LRU[ID, time.Duration]
+	rtts     []time.Duration // graceTime's own
+	dispose  []disposition   // controlMessage's own
 	orphan   list[*download]
 	// has reports whether an artifact is validated here, whole.
 	has func(ID) bool
@@ -206,7 +208,7 @@ func (c *Consumer) initMessage(p *peer) []byte {
 	}
 	p.con.state, p.con.since = conWait, c.now
 	c.timers.set(&p.con.initT, c.now+10*time.Second)
-	return m.append(nil)
+	return m.append(c.buf)
 }
 
 // settled is the digest value of a slot: its commit if it is settled for good, else 0.

@@ -25,6 +25,7 @@ type Core struct {
 	tick                 timer
 	settling             bool
 	holding              []*peer // of the last holders
+	scratch              []byte  // of the last answer
 }
 
 // NewCore makes a node. now is the time of its start; cfg must pass Validate.

@@ -68,7 +68,7 @@ func (c *Consumer) expectsPush(o *offer) bool {
 // to fetch what is on its way already costs a copy, and so more load: it is at least the lag that pushes have had lately, plus four
 // deviations. The mean counts up to 100 ms only, or a parent that is always slow would never be found late.
 func (c *Consumer) graceTime(kind int) time.Duration {
-	var rtts []time.Duration
+	rtts := c.rtts[:0]
 	for _, p := range c.peers {
 		r := p.net.srtt(p)
 		if p.net.rtt > 0 {
@@ -78,6 +78,7 @@ func (c *Consumer) graceTime(kind int) time.Duration {
 			rtts = append(rtts, r)
 		}
 	}
+	c.rtts = rtts
 	if len(rtts) == 0 {
 		return graceMax
 	}
@@ -117,37 +118,37 @@ func (c *Consumer) countLate(d *download) {
 }
 
 // countPush counts bodies that came first and duplicates, per link; too many duplicates turn the link lazy.
-func (c *Consumer) countPush(o *offer, dup bool) {
+func (c *Consumer) countPush(p *peer, kind int, e *entry, dup bool) {
 	if dup {
 		c.stat.DuplicateBodies++
-		c.stat.DuplicateBytes += uint64(o.size)
+		c.stat.DuplicateBytes += uint64(e.size)
 	}
-	if o.hint&3 == uint8(Urgent) || o.size > pushThreshold || c.kinds.cfg[o.kind].Push != Tree {
+	if e.hint&3 == uint8(Urgent) || e.size > pushThreshold || c.kinds.cfg[kind].Push != Tree {
 		return
 	}
-	l := &o.p.link
-	if d := c.downs[o.id]; d != nil && d.lazy != nil {
-		c.pushLag(o.kind, d.since)
-	} else if since, ok := c.unpushed.Peek(o.id); ok {
-		c.unpushed.Remove(o.id)
-		c.pushLag(o.kind, since)
+	l := &p.link
+	if d := c.downs[e.id]; d != nil && d.lazy != nil {
+		c.pushLag(kind, d.since)
+	} else if since, ok := c.unpushed.Peek(e.id); ok {
+		c.unpushed.Remove(e.id)
+		c.pushLag(kind, since)
 		return // not a second push, but a push that was not waited for
 	}
 	if dup {
-		l.dup[o.kind]++
+		l.dup[kind]++
 		// Said again if the peer still pushes on a link that is lazy for us.
-		if l.dup[o.kind] > l.first[o.kind] && (l.on[o.kind] || l.tell[o.kind] == tellNothing && l.off[o.kind] <= o.p.con.ackSeq) {
+		if l.dup[kind] > l.first[kind] && (l.on[kind] || l.tell[kind] == tellNothing && l.off[kind] <= p.con.ackSeq) {
 			c.stat.Prunes++
-			l.on[o.kind], l.tell[o.kind] = false, tellOff
-			c.wake(o.p, ControlOut)
+			l.on[kind], l.tell[kind] = false, tellOff
+			c.wake(p, ControlOut)
 		}
 	} else {
-		l.first[o.kind]++
-		c.late[o.kind] = max(0, c.late[o.kind]-1)
+		l.first[kind]++
+		c.late[kind] = max(0, c.late[kind]-1)
 	}
-	if l.first[o.kind]+l.dup[o.kind] >= 32 {
-		l.first[o.kind] /= 2
-		l.dup[o.kind] /= 2
+	if l.first[kind]+l.dup[kind] >= 32 {
+		l.first[kind] /= 2
+		l.dup[kind] /= 2
 	}
 }
 
@@ -379,6 +380,11 @@ func (c *Consumer) Take(kind uint32, n int) (out []Unjudged) {
 	if !ok {
 		return nil
 	}
+	waiting := 0
+	for cl := range c.queue[ki] {
+		waiting += c.queue[ki][cl].n
+	}
+	out = make([]Unjudged, 0, min(waiting, n))
 	for cl := range c.queue[ki] {
 		for len(out) < n {
 			x := c.queue[ki][cl].front()

@@ -54,6 +54,7 @@ type env struct {
 	scores *Scores
 	peers  []*peer // connected, in order of attachment
 	stat   Counters
+	buf    []byte // where the message that is being made goes
 }
 
 // wake asks for Next on a stream; once until it is called.

@@ -102,7 +102,7 @@ var liars = []liar{
 			if s != ControlOut {
 				return [][]byte{msg}
 			}
-			m, err := decodeControl(msg)
+			m, err := decodeControl(msg, nil)
 			if err != nil || m.tag != tagDispose {
 				return [][]byte{msg}
 			}
@@ -114,7 +114,7 @@ var liars = []liar{
 	}},
 	{"never disposes", func(rnd *rand.Rand) func(*simConn, Stream, []byte) [][]byte {
 		return func(c *simConn, s Stream, msg []byte) [][]byte {
-			if m, err := decodeControl(msg); s == ControlOut && err == nil && m.tag == tagDispose {
+			if m, err := decodeControl(msg, nil); s == ControlOut && err == nil && m.tag == tagDispose {
 				return [][]byte{(&control{tag: tagHave, have: []ID{fill32(1)}}).append(nil)} // acked like the other would be
 			}
 			return [][]byte{msg}
@@ -145,7 +145,7 @@ var liars = []liar{
 	}},
 	{"bad digests", func(rnd *rand.Rand) func(*simConn, Stream, []byte) [][]byte {
 		return func(c *simConn, s Stream, msg []byte) [][]byte {
-			if m, err := decodeControl(msg); s == ControlOut && err == nil && m.tag == tagCompare {
+			if m, err := decodeControl(msg, nil); s == ControlOut && err == nil && m.tag == tagCompare {
 				for i := range m.digests {
 					m.digests[i][0] ^= 1
 				}

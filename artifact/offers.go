@@ -123,6 +123,14 @@ func (c *Consumer) entry(p *peer, e *entry, j judged) error {
 	if !e.partial() {
 		c.offered(p, e.id)
 	}
+	v, at := c.atOnce(e.id, j.interest)
+	if e.tag == entryPush {
+		c.countPush(p, ki, e, at && v != Unwanted || c.holdsBody(e.id) || c.checks.get(e.id, c.now) != nil)
+	}
+	if at { // most offers of a busy network are of what is here already
+		c.answer(p, e.slot, e.commit, v, true)
+		return nil
+	}
 	o := &offer{p: p, slot: e.slot, hint: e.hint, kind: ki, commit: e.commit, id: e.id, size: e.size,
 		attr: slices.Clone(e.attr), at: c.now, chunks: chunking{size: e.chunks.size, count: e.chunks.count}, pushed: e.tag == entryPush}
 	if e.chunks.root != nil {
@@ -151,34 +159,27 @@ func (c *Consumer) ordinary(p *peer, e *entry) bool {
 	return false
 }
 
-// consider decides what becomes of an offer that is held: a verdict at once, or a place in its artifact's download.
+// atOnce is the verdict on an offer that needs nothing but its id and the bouncer's answer; false: there is none yet.
+func (c *Consumer) atOnce(id ID, in Interest) (v Verdict, ok bool) {
+	if c.has(id) {
+		return Have, true
+	}
+	switch ck := c.checks.get(id, c.now); {
+	case ck != nil && ck.verdict == Invalid:
+		return Invalid, true
+	case ck != nil && in >= MaybeLater:
+		return Unwanted, true
+	}
+	return Unwanted, in == NotWanted
+}
+
+// consider decides what becomes of an offer that is held: it is parked, or gets a place in its artifact's download.
 func (c *Consumer) consider(o *offer, in Interest, body []byte) {
-	if o.pushed && body != nil {
-		c.countPush(o, c.has(o.id) || c.holdsBody(o.id) || c.checks.get(o.id, c.now) != nil)
-	}
-	if c.has(o.id) {
-		c.verdict(o, Have)
-		return
-	}
-	if ck := c.checks.get(o.id, c.now); ck != nil {
-		if ck.verdict == Invalid {
-			c.verdict(o, Invalid)
-			return
-		}
-		if in >= MaybeLater {
-			c.verdict(o, Unwanted)
-			return
-		}
-		c.checks.drop(o.id) // purged, and wanted again
-	}
-	switch {
-	case in == NotWanted:
-		c.verdict(o, Unwanted)
-		return
-	case in >= MaybeLater:
+	if in >= MaybeLater {
 		c.later(o)
 		return
 	}
+	c.checks.drop(o.id) // purged, and wanted again
 	c.setClass(o, Class(in))
 	o.wants = true
 	c.attach(o, body)
@@ -258,18 +259,23 @@ func (c *Consumer) verdict(o *offer, v Verdict) {
 	}
 	c.release(o)
 	c.detach(o)
+	c.answer(p, o.slot, o.commit, v, !o.extra)
+}
+
+// answer disposes of what a slot shows; counts says that it has a place in the window.
+func (c *Consumer) answer(p *peer, slot uint32, commit uint64, v Verdict, counts bool) {
 	c.stat.Verdicts[v]++
 	if v == NoRoom {
 		c.stat.NoRoom++
 		c.missed(p)
 	}
 	if v.terminal() {
-		c.record(p, o.slot, o.commit, true)
+		c.record(p, slot, commit, true)
 	}
 	if v == Delivered || v == Have {
 		p.con.useful++
 	}
-	c.queueDisp(p, disposition{o.slot, o.commit, v}, !o.extra)
+	c.queueDisp(p, disposition{slot, commit, v}, counts)
 }
 
 // missed counts something that must be asked for again by timer: a quiet network would never bring it back.

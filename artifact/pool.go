@@ -149,6 +149,7 @@ type Transmit struct {
 // removed in the same list produces nothing. Changes that name what is not there are ignored; the error is that of the first
 // value that could not be encoded, whose change is left out.
 func (p *Pool[T]) Apply(changes []Change[T]) (out []Transmit, err error) {
+	out = make([]Transmit, 0, len(changes))
 	for i := range changes {
 		ch := &changes[i]
 		switch ch.Op {

@@ -73,7 +73,7 @@ func (o *observer) provider(msg []byte) {
 }
 
 func (o *observer) consumer(msg []byte) {
-	m, err := decodeControl(msg)
+	m, err := decodeControl(msg, nil)
 	require.NoError(o.t, err)
 	for _, d := range m.dispose {
 		if o.out[d.slot] == d.commit {

@@ -97,7 +97,7 @@ func (w *world) settle() {
 					}
 				}
 				for {
-					o, ok := w.core.next(w.now, e.p, e.Stream)
+					o, ok := w.core.next(w.now, e.p, e.Stream, nil)
 					if !ok {
 						break
 					}
@@ -200,7 +200,7 @@ func (x *puppet) fetches(s Stream) (out []*msgFetch) {
 // controls returns the control messages sent, and acks them.
 func (x *puppet) controls() (out []control) {
 	for _, b := range x.take(ControlOut) {
-		m, err := decodeControl(b)
+		m, err := decodeControl(b, nil)
 		require.NoError(x.t, err)
 		out = append(out, m)
 		x.send(ControlOut, (&control{tag: tagCtlAck}).append(nil))

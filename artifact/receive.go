@@ -20,6 +20,7 @@ type message struct {
 type decoder struct {
 	entries []entry
 	js      []judged
+	dispose []disposition
 	window  int
 }
 
@@ -51,7 +52,8 @@ func (d *decoder) decode(s Stream, b []byte, bouncer func(kind uint32, id ID, at
 	case s == ControlOut:
 		err = decodeCtlAck(b)
 	case s == ControlIn:
-		m.ctl, err = decodeControl(b)
+		m.ctl, err = decodeControl(b, d.dispose)
+		d.dispose = m.ctl.dispose
 	case s == UrgentIn || s == BulkIn || s >= bearerIn:
 		m.fetch, m.end, err = decodeFetch(b)
 	default:

@@ -111,7 +111,7 @@ func (s *Scheduler) message(p *peer, l *lane) []byte {
 			*to = append(*to, span{first, 1})
 		}
 	}
-	return m.append(nil)
+	return m.append(s.buf)
 }
 
 // limit is the deadline of a request: four times what its peer should need for everything up to it on the lane.

@@ -6,9 +6,9 @@ import (
 )
 
 // next is the next message of a stream, composed as late as possible, so that nothing is queued and what is most urgent goes
-// first. false: nothing to say now; a later EffectWake will tell.
-func (c *Core) next(now time.Duration, p *peer, s Stream) (Out, bool) {
-	c.now = now
+// first. It is put together in buf. false: nothing to say now; a later EffectWake will tell.
+func (c *Core) next(now time.Duration, p *peer, s Stream, buf []byte) (Out, bool) {
+	c.now, c.buf = now, buf[:0]
 	p.wake &^= 1 << s
 	if p.gone {
 		return Out{}, false
@@ -25,7 +25,7 @@ func (c *Core) next(now time.Duration, p *peer, s Stream) (Out, bool) {
 	case s == ControlIn:
 		if p.prov.acks > 0 {
 			p.prov.acks--
-			o, ok = Out{Rank: RankControl, Head: []byte{0x81, tagCtlAck}}, true
+			o, ok = Out{Rank: RankControl, Head: append(c.buf, 0x81, tagCtlAck)}, true
 		}
 	case s == UrgentIn || s == BulkIn || s >= bearerIn:
 		o, ok = c.srv.next(p, serveLaneOf(s))
@@ -35,7 +35,7 @@ func (c *Core) next(now time.Duration, p *peer, s Stream) (Out, bool) {
 			o, ok = Out{Rank: RankControl, Head: m}, true
 		} else if p.con.state >= conStop && p.con.state != conFinished && len(l.open) == 0 && !l.ended && l.up {
 			l.ended = true
-			o, ok = Out{Rank: RankControl, Head: appendFetchEnd(nil)}, true
+			o, ok = Out{Rank: RankControl, Head: appendFetchEnd(c.buf)}, true
 			c.wake(p, ControlOut)
 		}
 	}
@@ -47,14 +47,14 @@ func (c *Core) next(now time.Duration, p *peer, s Stream) (Out, bool) {
 func (c *Core) provide(p *peer) (Out, bool) {
 	s := &p.prov
 	if s.initNo >= 0 {
-		m := appendInitNo(nil, uint64(s.initNo))
+		m := appendInitNo(c.buf, uint64(s.initNo))
 		s.initNo = -1
 		return Out{Rank: RankControl, Head: m}, true
 	}
 	if s.state == provInitOk {
 		s.state = provRun
 		m := msgInitOk{epoch: c.table.epoch, slots: c.cfg.Slots, resumed: s.resumed, bulk: s.bulk}
-		return Out{Rank: RankControl, Head: m.append(nil)}, true
+		return Out{Rank: RankControl, Head: m.append(c.buf)}, true
 	}
 	if s.state != provRun || len(s.requests) == 0 {
 		return Out{}, false
@@ -67,9 +67,9 @@ func (c *Core) provide(p *peer) (Out, bool) {
 		return Out{}, false
 	}
 	again := c.stat.OfferedAgain
-	a := v.next(c.now, r.entries, r.inline, tail, v.scratch)
-	if v.scratch = a.entries; cap(v.scratch) > scratchMax {
-		v.scratch = nil
+	a := v.next(c.now, r.entries, r.inline, tail, c.scratch)
+	if c.scratch = a.entries; cap(c.scratch) > scratchMax {
+		c.scratch = nil
 	}
 	c.stat.OfferedAgain = again + uint64(a.again)
 	c.stat.BodiesPushed += uint64(a.copies)
@@ -89,11 +89,11 @@ func (c *Core) provide(p *peer) (Out, bool) {
 		c.timers.stop(&s.tailT)
 	}
 	c.show(p)
-	return Out{Rank: rank, Head: appendOffers(make([]byte, 0, len(a.entries)+8), a.n, a.entries)}, true
+	return Out{Rank: rank, Head: appendOffers(c.buf, a.n, a.entries)}, true
 }
 
-// scratchMax is what a view keeps to make its answers in.
-const scratchMax = 8 << 10
+// scratchMax is what a node keeps to make its answers in.
+const scratchMax = 128 << 10
 
 // offerMessage is what the consumer has to say on offer.
 func (c *Consumer) offerMessage(p *peer) (Out, bool) {
@@ -104,12 +104,12 @@ func (c *Consumer) offerMessage(p *peer) (Out, bool) {
 	case conRun:
 		if m, ok := c.grant(p); ok {
 			c.wake(p, OfferOut)
-			return Out{Rank: RankControl, Head: m.append(nil)}, true
+			return Out{Rank: RankControl, Head: m.append(c.buf)}, true
 		}
 	case conDone:
 		s.state = conCtlDone
 		c.wake(p, ControlOut)
-		return Out{Rank: RankControl, Head: appendDone(nil)}, true
+		return Out{Rank: RankControl, Head: appendDone(c.buf)}, true
 	}
 	return Out{}, false
 }
@@ -129,7 +129,7 @@ func (c *Consumer) controlMessage(p *peer) (Out, bool) {
 			s.sentSeq++
 		}
 		c.wake(p, ControlOut) // there may be more
-		return Out{Rank: RankControl, Head: m.append(nil)}, true
+		return Out{Rank: RankControl, Head: m.append(c.buf)}, true
 	}
 	if len(s.cancels) > 0 {
 		n := min(len(s.cancels), 256)
@@ -148,7 +148,7 @@ func (c *Consumer) controlMessage(p *peer) (Out, bool) {
 		}
 		if s.state == conCtlDone && s.unacked == 0 && c.lanesEnded(p) {
 			s.state = conFinished
-			return Out{Rank: RankControl, Head: (&control{tag: tagCtlDone}).append(nil)}, true
+			return Out{Rank: RankControl, Head: (&control{tag: tagCtlDone}).append(c.buf)}, true
 		}
 		return Out{}, false
 	}
@@ -162,7 +162,7 @@ func (c *Consumer) controlMessage(p *peer) (Out, bool) {
 	}
 	if len(s.disp) > 0 && (s.disposeT.pos == 0 || len(s.disp) >= c.cfg.Window/8) {
 		c.timers.stop(&s.disposeT)
-		m := &control{tag: tagDispose}
+		m := &control{tag: tagDispose, dispose: c.dispose[:0]}
 		i := 0
 		for ; i < len(s.order) && len(m.dispose) < maxDispose; i++ {
 			q, ok := s.disp[s.order[i]]
@@ -176,6 +176,7 @@ func (c *Consumer) controlMessage(p *peer) (Out, bool) {
 			m.dispose = append(m.dispose, q.disposition)
 		}
 		s.order = append(s.order[:0], s.order[i:]...)
+		c.dispose = m.dispose
 		return send(m)
 	}
 	if m := c.reofferMessage(p); m != nil {

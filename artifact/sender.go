@@ -161,7 +161,9 @@ func (x *sender) deliver(o Out) error {
 	x.read(&o)
 	g := x.gather
 	if g == nil {
-		return x.link.Send(x.ctx, o.Rank, x.whole(&o))
+		err := x.link.Send(x.ctx, o.Rank, x.whole(&o))
+		o.free()
+		return err
 	}
 	for total := 0; o.Last || o.Len() <= gatherMessage && total < gatherBytes; {
 		more, ok := x.next()
@@ -183,6 +185,7 @@ func (x *sender) put(o *Out, send bool) error {
 	if err := x.gather.Put(x.ctx, o.Rank, o.Head, o.Bytes); err != nil {
 		return err
 	}
+	o.free()
 	if send {
 		return x.gather.WaitCut(x.ctx)
 	}
@@ -192,12 +195,30 @@ func (x *sender) put(o *Out, send bool) error {
 // next composes the next message.
 func (x *sender) next() (Out, bool) {
 	n := x.a.n
+	buf := heads.Get().(*[]byte)
 	n.mu.Lock()
-	out, ok := n.core.next(time.Since(n.start), x.a.p, x.s)
+	out, ok := n.core.next(time.Since(n.start), x.a.p, x.s, *buf)
 	t := n.finish()
 	n.mu.Unlock()
+	out.buf = buf
+	if ok {
+		*buf = out.Head[:0]
+	} else {
+		out.free()
+	}
 	n.carryOut(t)
 	return out, ok
+}
+
+// heads are buffers in which messages are put together.
+var heads = sync.Pool{New: func() any { return new([]byte) }}
+
+// free gives the message's buffer back.
+func (o *Out) free() {
+	if cap(*o.buf) <= scratchMax {
+		heads.Put(o.buf)
+	}
+	o.buf = nil
 }
 
 // read fetches a body that is not in memory.

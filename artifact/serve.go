@@ -135,6 +135,7 @@ type Out struct {
 	Off   int64
 	N     int
 	Last  bool // the last piece that a request asked for: its fetchDone is next
+	buf   *[]byte
 }
 
 // Len is the length of the whole message.
@@ -178,14 +179,14 @@ func (s *server) next(p *peer, i int) (Out, bool) {
 				s.stat.ChunksServed++
 				s.stat.BytesServed += uint64(n)
 				o := a.piece(tag, index)
-				o.Rank, o.Head = rank, appendPieceHead(nil, tag, x.m.id, index, n)
+				o.Rank, o.Head = rank, appendPieceHead(s.buf, tag, x.m.id, index, n)
 				_, _, more := x.at2()
 				o.Last = !more
 				return o, true
 			}
 		}
 		l.q = l.q[1:]
-		return Out{Rank: rank, Head: appendFetchDone(nil, x.m.id, uint64(status), retry)}, true
+		return Out{Rank: rank, Head: appendFetchDone(s.buf, x.m.id, uint64(status), retry)}, true
 	}
 	return Out{}, false
 }

@@ -212,7 +212,7 @@ func (p *simPipe) send() {
 				return
 			}
 			p.from.about = p.to.id
-			o, ok := p.from.core.next(s.now, peer, st)
+			o, ok := p.from.core.next(s.now, peer, st, nil)
 			if !ok {
 				p.ready &^= 1 << st
 				p.from.settled()

@@ -68,7 +68,6 @@ type View struct {
 	tailAt           time.Duration // when the oldest of tail became due
 	saidAt           time.Duration // when the last answer was made, 0: none yet
 	gap              time.Duration // between entries, smoothed
-	scratch          []byte        // of the last answer
 	pushDue          bool          // something that will be pushed has become pending since
 	offerDue         bool          // something that will be fetched has
 	repairDue        time.Duration // when something that others push has, 0: nothing
