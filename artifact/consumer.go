@@ -125,10 +125,10 @@ type Consumer struct {
 	rtts     []time.Duration // graceTime's own
 	dispose  []disposition   // controlMessage's own
 	orphan   list[*download]
-	// has reports whether an artifact is validated here, whole.
-	has func(ID) bool
-	// offered tells the provider side that a peer holds id complete.
-	offered func(*peer, ID)
+	// valid is an artifact that is validated here, whole; nil: it is not.
+	valid func(ID) *Artifact
+	// offered tells the provider side that a peer holds id complete, with what valid says of it.
+	offered func(*peer, ID, *Artifact)
 	// dropped tells the provider side that a cut-through artifact will not arrive.
 	dropped func(*download)
 }

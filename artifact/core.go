@@ -22,6 +22,7 @@ type Core struct {
 	store  map[ID]*Artifact // validated
 	// relayed artifacts without a register: never shown, and displaced ones that somebody new may have to be shown
 	unslotted, displaced list[*Artifact]
+	relaysHeaders        bool // the table may hold what is not validated
 	tick                 timer
 	settling             bool
 	holding              []*peer // of the last holders
@@ -48,12 +49,18 @@ func NewCore(now time.Duration, cfg Config) (*Core, error) {
 		}
 		return c.table.byID[id] // cut-through
 	}
-	c.con.has = func(id ID) bool { _, ok := c.store[id]; return ok }
-	c.con.offered = func(p *peer, id ID) {
-		if a := c.table.byID[id]; a != nil && p.prov.view != nil {
+	c.con.valid = func(id ID) *Artifact { return c.store[id] }
+	c.con.offered = func(p *peer, id ID, a *Artifact) {
+		if a == nil && c.relaysHeaders {
+			a = c.table.byID[id]
+		}
+		if a != nil && a.slot >= 0 && p.prov.view != nil {
 			p.prov.view.known(c.now, a.slot)
 			c.tailDue(p)
 		}
+	}
+	for i := range cfg.Kinds {
+		c.relaysHeaders = c.relaysHeaders || cfg.Kinds[i].Relay == AfterHeader
 	}
 	c.con.dropped = func(d *download) { c.table.Abort(c.now, d.id); d.art = nil; c.showAll() }
 	c.tick.what = timerTick

@@ -12,6 +12,7 @@ func (c *Consumer) attach(o *offer, body []byte) {
 	if d == nil {
 		c.seq++
 		d = &download{id: o.id, kind: o.kind, class: o.class, seq: c.seq, size: o.size, since: c.now}
+		d.offers, d.suppliers = d.first.offers[:0], d.first.suppliers[:0]
 		d.oneChunk()
 		d.retry = timer{what: timerRetry, d: d}
 		d.grace = timer{what: timerGrace, d: d}

@@ -120,10 +120,11 @@ func (c *Consumer) entry(p *peer, e *entry, j judged) error {
 	if s.state != conRun {
 		return nil // on the way out: it will be offered anew
 	}
+	whole := c.valid(e.id)
 	if !e.partial() {
-		c.offered(p, e.id)
+		c.offered(p, e.id, whole)
 	}
-	v, at := c.atOnce(e.id, j.interest)
+	v, at := c.atOnce(e.id, whole, j.interest)
 	if e.tag == entryPush {
 		c.countPush(p, ki, e, at && v != Unwanted || c.holdsBody(e.id) || c.checks.get(e.id, c.now) != nil)
 	}
@@ -159,9 +160,9 @@ func (c *Consumer) ordinary(p *peer, e *entry) bool {
 	return false
 }
 
-// atOnce is the verdict on an offer that needs nothing but its id and the bouncer's answer; false: there is none yet.
-func (c *Consumer) atOnce(id ID, in Interest) (v Verdict, ok bool) {
-	if c.has(id) {
+// atOnce is the verdict on an offer that needs no body: a is what is here under its id. False: there is none yet.
+func (c *Consumer) atOnce(id ID, a *Artifact, in Interest) (v Verdict, ok bool) {
+	if a != nil {
 		return Have, true
 	}
 	switch ck := c.checks.get(id, c.now); {

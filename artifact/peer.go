@@ -164,6 +164,10 @@ type download struct {
 	isTaken   bool
 	since     time.Duration // offered first
 	art       *Artifact     // cut-through: what the table shows
+	first     struct {      // room for the usual number of
+		offers    [4]*offer
+		suppliers [1]PeerID
+	}
 }
 
 type downloadState uint8

@@ -229,7 +229,7 @@ func (c *Consumer) promote(h HeldOffer, in Interest) {
 		c.queueDisp(h.p, disposition{h.slot, h.commit, v}, false)
 	}
 	switch {
-	case c.has(x.id):
+	case c.valid(x.id) != nil:
 		quick(Have)
 		return
 	case in == NotWanted:

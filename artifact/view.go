@@ -40,10 +40,10 @@ type View struct {
 	// reserve places are only for urgent ones.
 	reserve int
 
-	plane   [3]bitmap // state
-	shown   bitmap    // the consumer may hold a record of the slot
-	gone    bitmap    // withdraw-1 due: the consumer is working on something that no longer exists
-	tail    bitmap    // withdraw-2 due, or a known
+	states  [][3]uint64 // three bits a slot, 64 slots in an element
+	shown   bitmap      // the consumer may hold a record of the slot
+	gone    bitmap      // withdraw-1 due: the consumer is working on something that no longer exists
+	tail    bitmap      // withdraw-2 due, or a known
 	ngone   int
 	ntail   int
 	pend    [classes][]bitmap // per kind
@@ -93,9 +93,7 @@ func (t *Table) newView(now time.Duration, c viewConfig) (v *View, resumed bool)
 		last: make([]uint32, n/blockSlots), out: map[uint32]outRec{}}
 	v.dry, v.gap = max(now, 1), 20*busyGap
 	v.have, _ = simplelru.NewLRU[ID, struct{}](haveSize, nil)
-	for i := range v.plane {
-		v.plane[i] = newBitmap(n)
-	}
+	v.states = make([][3]uint64, n/blockSlots)
 	for c := range v.pend {
 		v.pend[c] = make([]bitmap, len(v.kinds))
 		v.npend[c] = make([]int, len(v.kinds))
@@ -149,8 +147,8 @@ func (t *Table) dropView(v *View) {
 }
 
 func (v *View) state(i int) slotState {
-	w, b := i>>6, i&63
-	return slotState(v.plane[0][w]>>b&1 | v.plane[1][w]>>b&1<<1 | v.plane[2][w]>>b&1<<2)
+	w, b := &v.states[i>>6], i&63
+	return slotState(w[0]>>b&1 | w[1]>>b&1<<1 | w[2]>>b&1<<2)
 }
 
 // waits reports whether the content of a slot is not settled in this view. A slot that the consumer will never be shown does
@@ -163,8 +161,9 @@ func (v *View) waits(i int) bool {
 // setState moves a slot, keeping the pending bitmaps and the register's count of unsettled views in step.
 func (v *View) setState(i int, s slotState) {
 	old := v.state(i)
-	for p := range v.plane {
-		v.plane[p].put(i, s>>p&1 != 0)
+	w, b := &v.states[i>>6], i&63
+	for p := range w {
+		w[p] = w[p]&^(1<<b) | uint64(s>>p&1)<<b
 	}
 	r := &v.t.regs[i]
 	if old.pending() != s.pending() {
@@ -431,7 +430,8 @@ func (v *View) room(c Class) bool {
 // memory is what the view holds, in the terms of artifact §6.8.
 func (v *View) memory() int64 {
 	n := int64(len(v.last))*4 + int64(len(v.out))*24 + int64(v.have.Len())*40
-	for _, b := range [...]bitmap{v.plane[0], v.plane[1], v.plane[2], v.shown, v.gone, v.tail} {
+	n += int64(len(v.states)) * 24
+	for _, b := range [...]bitmap{v.shown, v.gone, v.tail} {
 		n += b.bytes()
 	}
 	n += v.initial.bytes()
