@@ -90,34 +90,38 @@ func (c *client[T]) change(changes []Change[T]) error {
 	c.bounce()
 	var full error
 	var lost []ID
-	c.do(func(core *Core, now time.Duration) {
-		for i := range out {
-			t := &out[i]
-			switch t.Op {
-			case AddToValidated:
-				if e := core.Publish(now, t.Artifact); e != nil {
-					full = e
-					lost = append(lost, t.ID)
-				}
-			case MoveToValidated:
-				var at Body
-				if c.sinks != nil {
-					at = c.sinks(t.ID)
-				}
-				core.Validate(now, t.ID, t.Attr, at)
-			case RemoveFromValidated:
-				core.Remove(now, t.ID)
-			case RemoveFromUnvalidated:
-				core.Reject(now, t.ID, false)
-			case HandleInvalid:
-				core.Reject(now, t.ID, true)
-			case Defer:
-				core.Defer(now, t.ID)
+	tell := func(core *Core, now time.Duration, t *Transmit) {
+		switch t.Op {
+		case AddToValidated:
+			if e := core.Publish(now, t.Artifact); e != nil {
+				full = e
+				lost = append(lost, t.ID)
 			}
-			for _, id := range t.Requeue {
-				core.Requeue(now, id)
+		case MoveToValidated:
+			var at Body
+			if c.sinks != nil {
+				at = c.sinks(t.ID)
 			}
+			core.Validate(now, t.ID, t.Attr, at)
+		case RemoveFromValidated:
+			core.Remove(now, t.ID)
+		case RemoveFromUnvalidated:
+			core.Reject(now, t.ID, false)
+		case HandleInvalid:
+			core.Reject(now, t.ID, true)
+		case Defer:
+			core.Defer(now, t.ID)
 		}
+		for _, id := range t.Requeue {
+			core.Requeue(now, id)
+		}
+	}
+	c.do(func(core *Core, now time.Duration) {
+		core.together(func() {
+			for i := range out {
+				tell(core, now, &out[i])
+			}
+		})
 	})
 	for _, id := range lost {
 		c.pool.validated.remove(id)

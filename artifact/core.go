@@ -25,6 +25,7 @@ type Core struct {
 	relaysHeaders        bool // the table may hold what is not validated
 	tick                 timer
 	settling             bool
+	showing              bool    // showAll is due when everything has settled
 	holding              []*peer // of the last holders
 	scratch              []byte  // of the last answer
 }
@@ -327,6 +328,18 @@ func (c *Core) settle() {
 	c.sched.pump()
 	c.fillSlots()
 	c.settling = false
+	if c.showing {
+		c.showing = false
+		c.showAll()
+	}
+}
+
+// together runs several steps as one: what follows from all of them is done once.
+func (c *Core) together(f func()) {
+	c.settling = true
+	f()
+	c.settling = false
+	c.settle()
 }
 
 // Effects hands over what the steps since the last call ask for, in order. The slice is the caller's until the next call.
@@ -341,6 +354,10 @@ func (c *Core) Counters() Counters { return c.stat }
 
 // showAll wakes the offer stream of every view that has something to say and a requestNext to say it in.
 func (c *Core) showAll() {
+	if c.settling {
+		c.showing = true
+		return
+	}
 	for _, p := range c.peers {
 		c.show(p)
 	}

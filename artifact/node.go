@@ -184,11 +184,8 @@ func (n *Node) doSoon(f func(*Core, time.Duration)) {
 	t := n.finish()
 	n.mu.Unlock()
 	n.perform(t.fx)
-	for x := t.first; x != nil; {
-		next := x.behind
-		x.behind = nil
-		go x.run(nil)
-		x = next
+	if t.first != nil {
+		go t.say()
 	}
 }
 
@@ -244,6 +241,11 @@ func (n *Node) finish() (t todo) {
 // say go on by themselves.
 func (n *Node) carryOut(t todo) {
 	n.perform(t.fx)
+	t.say()
+}
+
+// say has the senders say what they can without waiting.
+func (t *todo) say() {
 	for x := t.first; x != nil; {
 		next := x.behind
 		x.behind = nil
