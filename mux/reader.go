@@ -95,6 +95,9 @@ func (d *demux) deliver(p []byte) {
 	}
 }
 
+// yieldBytes is how much at a time may have kept a reader busy for a while, when it delivers where it reads.
+const yieldBytes = 32 << 10
+
 // read is the reader goroutine.
 func (m *Mux) read() {
 	defer m.workers.Done()
@@ -110,7 +113,7 @@ func (m *Mux) read() {
 			m.fail(ferr)
 			return
 		}
-		if d.woke { // a reader that always finds more to read must not keep those it read for from running
+		if d.woke || len(p) >= yieldBytes { // a reader that always finds more to read must not keep those it read for from running
 			d.woke = false
 			runtime.Gosched()
 		}
