@@ -73,6 +73,29 @@ func TestPushesRestLess(t *testing.T) {
 	require.Zero(t, b.v.restsUntil(), "withdraw-1 does not wait")
 }
 
+// An offer of what somebody else pushes gives way to the pushes even if nothing else happens; one that will be fetched does not.
+func TestOffersGiveWayToPushes(t *testing.T) {
+	b := newBench(t, 64)
+	b.now = time.Second
+	offer := func(size int) {
+		_, err := b.tab.Publish(b.now, b.art(0, Normal, size))
+		require.NoError(t, err)
+	}
+	offer(100)
+	require.Len(t, b.next(), 1, "the first of all")
+	b.now += time.Second
+	offer(100)
+	require.Equal(t, b.now+repairRest, b.v.restsUntil())
+	offer(pushThreshold + 1)
+	require.LessOrEqual(t, b.v.restsUntil(), b.now)
+	require.Len(t, b.next(), 2, "together")
+	b.now += time.Second
+	offer(100)
+	b.now += repairRest / 2
+	offer(100)
+	require.Equal(t, b.now+repairRest/2, b.v.restsUntil(), "since the first")
+}
+
 // On a busy link entries rest longer, so that more of them share a message; at a moderate rate they do not.
 func TestBusyLinksRestLonger(t *testing.T) {
 	b := newBench(t, 64)
