@@ -187,6 +187,8 @@ func TestRingOfProcesses(t *testing.T) {
 		if i == 0 {
 			hollow.o.peers = []string{p.addr}
 			hollow.start(ln)
+			// It has something to serve when node 1 begins, which will ask both.
+			eventually(t, time.Minute, func() bool { return count(hollow.o.dir) >= files/10 })
 		}
 	}
 	started := time.Now()
