@@ -247,7 +247,8 @@ func (v *View) busy(tail bool) bool {
 // restsUntil is when what is pending may be said: at once, unless something was said a moment ago. While little happens nothing
 // waits; when much does, entries share messages, each of which costs both ends more than what is in it, and they rest longer on a
 // busy link. What will be pushed waits less, so that most bodies come before they are offered by others; and offers of what others
-// push give way to the pushes, even if nothing else happens. What is urgent, withdraw-1, and a new session do not wait.
+// push give way to the pushes, even if nothing else happens, and at one end of a link to those of the other: a known in answer is cheaper
+// than offers that cross. What is urgent, withdraw-1, and a new session do not wait.
 func (v *View) restsUntil() time.Duration {
 	if v.saidAt == 0 || v.ngone > 0 || v.initial != nil {
 		return 0
@@ -266,6 +267,9 @@ func (v *View) restsUntil() time.Duration {
 		return v.saidAt + push
 	case v.offerDue || v.repairDue == 0:
 		return v.saidAt + offer
+	}
+	if v.yields {
+		return max(v.saidAt+2*offer, v.repairDue+2*repairRest)
 	}
 	return max(v.saidAt+offer, v.repairDue+repairRest)
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// takeMax is how many artifacts are given to a validator at a time.
-const takeMax = 256
+// takeMax is how many artifacts are given to a validator at a time: what is urgent and comes while it works waits for it.
+const takeMax = 64
 
 // client runs one kind: it moves assembled artifacts into the pool, asks the Client what should change, applies that, and tells
 // the core the verdicts. The shell runs it on one goroutine; the simulator calls it directly.
@@ -42,14 +42,14 @@ func (c *client[T]) step() (more bool, err error) {
 	var us []Unjudged
 	c.do(func(core *Core, now time.Duration) {
 		core.now = now
-		us = core.con.Take(c.cfg.ID, takeMax)
+		us, more = core.con.Take(c.cfg.ID, takeMax)
 	})
 	for i := range us {
 		c.insert(&us[i])
 	}
 	err = c.change(c.host.OnChange(c.pool))
 	c.pool.sweep()
-	return len(us) == takeMax, err
+	return more, err
 }
 
 // insert decodes one artifact and puts it into the unvalidated section. What cannot be decoded is invalid for ever; an attr

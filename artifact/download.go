@@ -374,16 +374,19 @@ type Unjudged struct {
 	Body  []byte // nil for a Disk kind
 }
 
-// Take hands out up to n artifacts of a kind that wait for their verdict, most urgent first. Each needs a verdict; one that gets
-// none within 2 s is parked.
-func (c *Consumer) Take(kind uint32, n int) (out []Unjudged) {
+// Take hands out up to n artifacts of a kind that wait for their verdict, urgent ones by themselves, so that no other's verdict is in
+// their way. more: others wait. Each needs a verdict; one that gets none within 2 s is parked.
+func (c *Consumer) Take(kind uint32, n int) (out []Unjudged, more bool) {
 	ki, ok := c.kinds.index[kind]
 	if !ok {
-		return nil
+		return nil, false
 	}
 	waiting := 0
 	for cl := range c.queue[ki] {
 		waiting += c.queue[ki][cl].n
+	}
+	if u := c.queue[ki][Urgent].n; u > 0 {
+		n = min(n, u)
 	}
 	out = make([]Unjudged, 0, min(waiting, n))
 	for cl := range c.queue[ki] {
@@ -399,7 +402,7 @@ func (c *Consumer) Take(kind uint32, n int) (out []Unjudged) {
 			out = append(out, u)
 		}
 	}
-	return out
+	return out, waiting > len(out)
 }
 
 // settle gives all offers of a download its verdict, also those that were parked, and forgets the download.

@@ -23,5 +23,7 @@ func TestLastChunkWrittenAfterTheLastAdvertiserLeft(t *testing.T) {
 	c.con.orphan.pushBack(&d.judge, d)
 	c.Written(2*time.Second, id, 1, nil)
 	require.Zero(t, c.con.orphan.n)
-	require.Len(t, c.con.Take(7, 10), 1)
+	us, more := c.con.Take(7, 10)
+	require.Len(t, us, 1)
+	require.False(t, more)
 }

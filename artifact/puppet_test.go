@@ -242,8 +242,12 @@ func (x *puppet) serve(s Stream, m *msgFetch, body []byte) {
 // judge gives a verdict to everything that waits.
 func (w *world) judge(f func(u Unjudged)) {
 	w.core.con.now = w.now
-	for _, u := range w.core.con.Take(1, 1000) {
-		f(u)
+	for more := true; more; {
+		var us []Unjudged
+		us, more = w.core.con.Take(1, 1000)
+		for _, u := range us {
+			f(u)
+		}
 	}
 	w.settle()
 }

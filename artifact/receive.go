@@ -227,7 +227,7 @@ func (c *Core) pendingInit(p *peer) {
 	}
 	s.had = true
 	v := viewConfig{kinds: make([]bool, len(c.kinds.cfg)), eager: p.link.on, window: min(m.window, c.cfg.Window),
-		reserve: min(m.reserve, min(m.window, c.cfg.Window)/2), resume: m.resume}
+		reserve: min(m.reserve, min(m.window, c.cfg.Window)/2), yields: !p.Dialler, resume: m.resume}
 	s.claimed = m.window
 	for _, k := range m.kinds {
 		if i, ok := c.kinds.index[k.kind]; ok {

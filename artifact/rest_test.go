@@ -94,6 +94,8 @@ func TestOffersGiveWayToPushes(t *testing.T) {
 	b.now += repairRest / 2
 	offer(100)
 	require.Equal(t, b.now+repairRest/2, b.v.restsUntil(), "since the first")
+	b.v.yields = true
+	require.Equal(t, b.now+repairRest*3/2, b.v.restsUntil(), "the end that was dialled waits for the other's offer")
 }
 
 // On a busy link entries rest longer, so that more of them share a message; at a moderate rate they do not.

@@ -80,3 +80,33 @@ func TestSharedAccessLink(t *testing.T) {
 	require.LessOrEqual(t, took[78], 50*time.Millisecond+5*time.Millisecond+50*time.Millisecond+chunk)
 	require.GreaterOrEqual(t, share, 0.9)
 }
+
+// What is urgent is judged by itself, however much else waits, and before it.
+func TestUrgentIsJudgedAlone(t *testing.T) {
+	w := smallWorld(t)
+	x := w.peer(true, true)
+	urgent := false
+	w.bouncer = func(uint32, ID, []byte) Interest {
+		if urgent {
+			return Wants(Urgent)
+		}
+		return Wants(Normal)
+	}
+	for i := range 6 {
+		b := append(make([]byte, 100), byte(i))
+		e := offerOf(uint32(i), uint64(i+1), b)
+		e.tag, e.body = entryPush, b
+		urgent = i%3 == 2
+		x.offers(e)
+	}
+	var sizes []int
+	for more := true; more; {
+		var us []Unjudged
+		us, more = w.core.con.Take(1, 3)
+		sizes = append(sizes, len(us))
+		for _, u := range us {
+			require.Equal(t, len(sizes) == 1, u.Class == Urgent)
+		}
+	}
+	require.Equal(t, []int{2, 3, 1}, sizes)
+}

@@ -69,6 +69,7 @@ type View struct {
 	saidAt           time.Duration // when the last answer was made, 0: none yet
 	gap              time.Duration // between entries, smoothed
 	pushDue          bool          // something that will be pushed has become pending since
+	yields           bool          // to offers of the other end, which dialled
 	offerDue         bool          // something that will be fetched has
 	repairDue        time.Duration // when something that others push has, 0: nothing
 
@@ -82,13 +83,14 @@ type viewConfig struct {
 	eager   []bool
 	window  int
 	reserve int
+	yields  bool
 	resume  *resumeClaim
 }
 
 // newView attaches a view. resumed says whether the consumer's resume was used.
 func (t *Table) newView(now time.Duration, c viewConfig) (v *View, resumed bool) {
 	n := len(t.regs)
-	v = &View{t: t, kinds: c.kinds, eager: c.eager, window: c.window, reserve: c.reserve, start: t.commit,
+	v = &View{t: t, kinds: c.kinds, eager: c.eager, window: c.window, reserve: c.reserve, yields: c.yields, start: t.commit,
 		shown: newBitmap(n), gone: newBitmap(n), tail: newBitmap(n), initial: newBitmap(n),
 		last: make([]uint32, n/blockSlots), out: map[uint32]outRec{}}
 	v.dry, v.gap = max(now, 1), 20*busyGap
