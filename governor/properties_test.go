@@ -95,6 +95,11 @@ func TestProperties(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) { checked(fatalT{t, r}, drawKnobs(r), 0, time.Hour) })
 }
 
+// TestNothingWanted: in Genesis mode, targets that are set for when the node has caught up want nothing before.
+func TestNothingWanted(t *testing.T) {
+	checked(t, knobs{Seed: 1, Peers: 3, Groups: 3, Genesis: true, Returns: true, Scripts: true}, 0, time.Hour)
+}
+
 // TestExplore is prop_explore_governor_nolivelock and prop_explore_governor_connstatus, and every other property: of each network some
 // course that events may take when what happens at one instant comes in any order and results of orders come up to 20 s late.
 func TestExplore(t *testing.T) {

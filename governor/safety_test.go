@@ -31,7 +31,7 @@ func hasOutput() property {
 				return nil
 			}
 		}
-		if m.core.cfg.Targets != (Targets{}) {
+		if m.core.base() != (Targets{}) { // in Genesis mode, the configured targets may be those of another judgement
 			return fmt.Errorf("nothing was ever traced")
 		}
 		return nil
