@@ -9,6 +9,7 @@ import (
 // JoinError is a bulk bearer that may not join; the reason has been sent.
 type JoinError struct{ Peer PeerID }
 
+// Error names the peer, in hexadecimal digits.
 func (e *JoinError) Error() string {
 	return fmt.Sprintf("artifact: a bulk bearer of %x may not join", e.Peer)
 }

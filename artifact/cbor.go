@@ -64,6 +64,7 @@ type DecodeError struct {
 	Want   string // what the grammar or the limit asks for there
 }
 
+// Error says at which byte of the message, and what was to be there.
 func (e *DecodeError) Error() string {
 	return fmt.Sprintf("artifact: malformed message at byte %d: want %s", e.Offset, e.Want)
 }

@@ -27,6 +27,7 @@ const (
 	Invalid
 )
 
+// String returns the name that the grammar of artifact §6.2 has for it, such as "have" or "noRoom".
 func (v Verdict) String() string {
 	if v > Invalid {
 		return "invalid verdict"

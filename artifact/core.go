@@ -89,6 +89,7 @@ type TooManyPeersError struct {
 	Peer  PeerID
 }
 
+// Error names the limit and the peer, in hexadecimal digits.
 func (e *TooManyPeersError) Error() string {
 	return fmt.Sprintf("artifact: %d of %d peers, no room for %x", e.Limit, e.Limit, e.Peer)
 }

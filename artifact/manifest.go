@@ -236,9 +236,13 @@ func (m *Manifest) AddPart(i int, b []byte) error {
 	return nil
 }
 
-// Chunks is the number of chunks, Size the length of the body in bytes, ChunkSize that of a chunk.
-func (m *Manifest) Chunks() int    { return m.chunks }
-func (m *Manifest) Size() int64    { return m.size }
+// Chunks is the number of chunks of the body.
+func (m *Manifest) Chunks() int { return m.chunks }
+
+// Size is the length of the body in bytes.
+func (m *Manifest) Size() int64 { return m.size }
+
+// ChunkSize is the length of every chunk but the last, in bytes.
 func (m *Manifest) ChunkSize() int { return m.chunkSize }
 
 // HasPart reports whether the hash of chunk i is known.

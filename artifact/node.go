@@ -51,6 +51,7 @@ type Bearers interface {
 
 // Judge is told every step of the misbehaviour table: score ≤ 0, ban 0 for none; and with neither, of a *SlowError.
 type Judge interface {
+	// Misbehaved is called without a lock held; cause is what the peer did.
 	Misbehaved(peer PeerID, score int, ban time.Duration, cause error)
 }
 

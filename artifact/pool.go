@@ -48,8 +48,9 @@ type Reader[T any] interface {
 	Get(id ID) (Entry[T], bool)
 	// Pending returns an unvalidated one.
 	Pending(id ID) (Entry[T], bool)
-	// Snapshot lists the validated section, Unvalidated the other, both oldest first.
+	// Snapshot lists the validated section, oldest first.
 	Snapshot() []Entry[T]
+	// Unvalidated lists the other one, likewise.
 	Unvalidated() []Entry[T]
 }
 

@@ -54,6 +54,7 @@ type addrBans struct {
 // BannedError is a peer that may not connect.
 type BannedError struct{ For time.Duration }
 
+// Error says how long the ban still lasts.
 func (e *BannedError) Error() string { return "artifact: peer is banned for " + e.For.String() }
 
 // RetryAfter is how long the ban still lasts.
@@ -69,6 +70,7 @@ type SlowError struct {
 	TimedOut, Asked int // requests of about the last minute
 }
 
+// Error names the peer, in hexadecimal digits, and how many of how many requests timed out.
 func (e *SlowError) Error() string {
 	return fmt.Sprintf("artifact: %d of the last %d requests to %x timed out", e.TimedOut, e.Asked, e.Peer)
 }

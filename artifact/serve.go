@@ -128,8 +128,8 @@ func (s *server) cancel(p *peer, ids []uint64) {
 
 // Out is one message to send. Its body, if there is one, is read by the shell: from Bytes, or N bytes at Off of At.
 type Out struct {
-	Rank  uint8
-	Head  []byte
+	Rank  uint8  // for [Link].Send
+	Head  []byte // the message up to its body, or all of it
 	Bytes []byte
 	At    io.ReaderAt
 	Off   int64

@@ -17,10 +17,12 @@ type TableFullError struct {
 	Used  int
 }
 
+// Error names the kind, the class, and how many slots there are and are in use.
 func (e *TableFullError) Error() string {
 	return fmt.Sprintf("artifact: table full: kind %d, class %v, %d of %d slots used", e.Kind, e.Class, e.Used, e.Slots)
 }
 
+// Unwrap returns ErrTableFull.
 func (e *TableFullError) Unwrap() error { return ErrTableFull }
 
 // Table is the provider of artifact §6.4: a bounded table of last-writer-wins registers and a view of it per consumer. It is

@@ -39,6 +39,7 @@ func (c *Core) Publish(now time.Duration, a *Artifact) error {
 // UnknownKindError is an artifact of a kind that is not configured.
 type UnknownKindError struct{ Kind uint32 }
 
+// Error says that the kind is not configured; which one is in Kind.
 func (e *UnknownKindError) Error() string { return "artifact: kind is not configured" }
 
 // holders are the peers known to hold an artifact under way whole.
@@ -114,6 +115,7 @@ func (c *Core) Validate(now time.Duration, id ID, attr []byte, at Body) bool {
 
 // Body is where the bytes of a Disk artifact are.
 type Body interface {
+	// ReadAt is that of [io.ReaderAt].
 	ReadAt(p []byte, off int64) (n int, err error)
 }
 

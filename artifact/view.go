@@ -299,6 +299,7 @@ func (v *View) known(now time.Duration, i int) {
 // peer's fault.
 type ProtocolError struct{ What string }
 
+// Error says which rule was broken.
 func (e *ProtocolError) Error() string { return "artifact: protocol violation: " + e.What }
 
 // Fault tells the connection manager that the remote end broke the protocol.

@@ -53,6 +53,7 @@ const (
 	classes
 )
 
+// String returns "urgent", "normal", "bulk" or "idle".
 func (c Class) String() string {
 	switch c {
 	case Urgent:

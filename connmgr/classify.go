@@ -104,6 +104,7 @@ var (
 	RolledBackPastIntersection = &Outcome{"rolled back past the intersection", 180 * time.Second}
 )
 
+// Error returns the name.
 func (o *Outcome) Error() string { return o.Name }
 
 // Fault is benign: the peer is on another chain.

@@ -53,6 +53,7 @@ type AcquireError struct {
 	Cause  error // what ended it, if known
 }
 
+// Error names the peer, the state that stood in the way, the reason and, if known, the cause.
 func (e *AcquireError) Error() string {
 	s := fmt.Sprintf("connmgr: acquire %v in state %v: %v", e.Remote, e.State, e.Reason)
 	if e.Cause != nil {
@@ -135,6 +136,7 @@ type Refusal struct {
 	Reason error // ErrPruned, ErrEvicted, or nil: not admitted
 }
 
+// Error names who asked, the scope, the limit and its use, and the reason if there is one.
 func (e *Refusal) Error() string {
 	s := fmt.Sprintf("connmgr: refused %v: %s, limit %d, in use %d", e.Remote, e.Scope, e.Limit, e.InUse)
 	if e.Reason != nil {

@@ -18,6 +18,7 @@ const (
 	numRemoteStates
 )
 
+// String returns "none", "idle", "cold", "warm" or "hot".
 func (s RemoteState) String() string {
 	if s < numRemoteStates {
 		return [...]string{"none", "idle", "cold", "warm", "hot"}[s]

@@ -17,6 +17,7 @@ const (
 	StatusHot
 )
 
+// String returns "cold", "cooling", "warm" or "hot".
 func (s Status) String() string { return [...]string{"cold", "cooling", "warm", "hot"}[s] }
 
 // Times of peer-state actions (connmgr §0.2).

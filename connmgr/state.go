@@ -33,6 +33,7 @@ var stateNames = [numStates]string{
 	"OutboundIdle(Uni)", "OutboundIdle(Duplex)", "Terminating", "Terminated",
 }
 
+// String returns the name of connmgr §1.2, such as "OutboundDup(Ticking)" or "InboundIdle(Duplex)".
 func (s State) String() string {
 	if s < numStates {
 		return stateNames[s]
@@ -49,6 +50,7 @@ const (
 	Duplex
 )
 
+// String returns "unidirectional" or "duplex".
 func (d DataFlow) String() string {
 	if d == Duplex {
 		return "duplex"

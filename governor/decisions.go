@@ -149,6 +149,7 @@ func init() {
 	}
 }
 
+// String returns the name of the rule as traces and metrics have it, such as "active-above-local"; "none" for DecisionNone.
 func (d Decision) String() string {
 	if int(d) < len(rules) {
 		return rules[d].text

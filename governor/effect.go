@@ -31,6 +31,7 @@ const (
 var effectNames = [...]string{"connect", "activate", "deactivate", "disconnect", "ask-for-peers", "cancel-ask", "request-roots",
 	"list-inbound", "verify-snapshot", "outbound", "fatal"}
 
+// String returns the kind in lower case, its words joined by hyphens: "ask-for-peers".
 func (k EffectKind) String() string { return effectNames[k] }
 
 // Effect is an order of the core. Which fields count depends on Kind.
@@ -45,6 +46,7 @@ type Effect struct {
 	Text    string
 }
 
+// String is one line with the fields that count: "connect 192.0.2.1:3001 initiator-only", "request-roots ledger n=40".
 func (e Effect) String() string {
 	switch e.Kind {
 	case Connect:

@@ -29,14 +29,17 @@ type LocalRootsSet struct{ Groups []LocalRootGroup }
 type SettingsSet struct{ Settings RootSettings }
 
 // LedgerSet carries the host's view of the chain.
-type LedgerSet struct{ TooOld, BulkSync bool }
+type LedgerSet struct {
+	TooOld   bool // [Ledger].Judgement
+	BulkSync bool // far behind the network's tip
+}
 
 // StatusSeen is a report of [PeerActions].Watch. RetryAfter is negative when there is none.
 type StatusSeen struct {
 	Peer        netip.AddrPort
 	Temperature Temperature
-	RetryAfter  time.Duration
-	Cause       *Failure `json:",omitempty"`
+	RetryAfter  time.Duration // before it may be promoted again
+	Cause       *Failure      `json:",omitempty"`
 }
 
 // Connected, Activated, Deactivated and Disconnected are the results of orders; Failure is nil on success. Job is the number in
@@ -44,7 +47,7 @@ type StatusSeen struct {
 type Connected struct {
 	Job     uint32
 	Peer    netip.AddrPort
-	Shares  bool
+	Shares  bool     // the peer answers requests for peers
 	Failure *Failure `json:",omitempty"`
 }
 
@@ -81,8 +84,8 @@ type Answered struct {
 type RootsAnswered struct {
 	Job     uint32
 	Peers   []RootPeer
-	TTL     time.Duration
-	Failure *Failure `json:",omitempty"`
+	TTL     time.Duration // how long the answer counts
+	Failure *Failure      `json:",omitempty"`
 }
 
 // RootPeer is a peer in an answer of a root source; Advertise counts for configured public roots only.
@@ -97,7 +100,7 @@ type InboundListed struct{ Peers []InboundPeer }
 // InboundPeer is a mature duplex inbound peer.
 type InboundPeer struct {
 	Peer   netip.AddrPort
-	Shares bool
+	Shares bool // it answers requests for peers
 }
 
 // SnapshotVerified answers a VerifySnapshot order.
@@ -164,6 +167,7 @@ const (
 
 var faultNames = [...]string{"network", "internal", "adversarial", "benign"}
 
+// String returns the word that errors which cross a seam use: "network", "internal", "adversarial" or "benign".
 func (f Fault) String() string { return faultNames[f&3] }
 
 // Failure is an error as the core sees it.

@@ -38,6 +38,7 @@ type Explanation struct {
 	Until   time.Duration
 }
 
+// String is one line for people: what the peer is, what was last decided about it and from what, and what its next promotion waits for.
 func (e Explanation) String() string {
 	if !e.Known {
 		return fmt.Sprintf("%v is not known: %s", e.Peer, e.Blocked)

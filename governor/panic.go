@@ -21,6 +21,7 @@ type PanicError struct {
 	Stack []byte
 }
 
+// Error names the function and the value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("governor: %s panicked: %v", e.In, e.Value) }
 
 // Fault implements the convention for errors that cross a seam: it is never a peer's.
@@ -33,10 +34,12 @@ type BreachError struct {
 	Err   error // what is broken, or a *PanicError
 }
 
+// Error names the type of the event and what is broken.
 func (e *BreachError) Error() string {
 	return fmt.Sprintf("governor: an invariant is broken after %T: %v", e.After, e.Err)
 }
 
+// Unwrap returns what is broken.
 func (e *BreachError) Unwrap() error { return e.Err }
 
 // Fault implements the convention for errors that cross a seam.

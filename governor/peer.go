@@ -16,6 +16,7 @@ const (
 	Hot
 )
 
+// String returns "cold", "cooling", "warm" or "hot".
 func (t Temperature) String() string { return [...]string{"cold", "cooling", "warm", "hot"}[t&3] }
 
 // Source is where a peer comes from (governor §1.4).
@@ -35,6 +36,7 @@ const (
 	sourceCount    = iota
 )
 
+// String returns the source as traces have it, such as "big-ledger" or "former-local".
 func (s Source) String() string {
 	return [...]string{"local", "bootstrap", "public", "ledger", "big-ledger", "shared", "inbound", "restored", "former-local"}[s]
 }

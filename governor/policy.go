@@ -22,6 +22,7 @@ const (
 	PickInbound // which inbound peers to learn
 )
 
+// String returns the pick as its constant says it: "cold-to-warm", "to-ask", "inbound".
 func (k PickKind) String() string {
 	return [...]string{"cold-to-warm", "warm-to-hot", "hot-to-warm", "warm-to-cold", "cold-to-forget", "to-ask", "inbound"}[k]
 }

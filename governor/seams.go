@@ -58,24 +58,32 @@ type PeerActions interface {
 // Roots answers where peers come from. It only answers; which source is asked, and falling back from one to the other, is the
 // governor's (governor §6.2, §7). changed is closed when the value is out of date.
 type Roots interface {
+	// LocalRoots are the groups with their names resolved, as far as they are.
 	LocalRoots() (groups []LocalRootGroup, changed <-chan struct{})
+	// PublicRoots resolves the configured public roots; the value of advertise says whether others may be told about the peer. ttl is how
+	// long the answer counts.
 	PublicRoots(ctx context.Context) (advertise map[netip.AddrPort]bool, ttl time.Duration, err error)
+	// BootstrapPeers resolves the bootstrap peers, likewise.
 	BootstrapPeers(ctx context.Context) (peers []netip.AddrPort, ttl time.Duration, err error)
 	// LedgerPeers draws n ledger peers, or big ledger peers. An empty answer without an error means "nothing": the governor
 	// falls back to the configured public roots.
 	LedgerPeers(ctx context.Context, n int, big bool) (peers []netip.AddrPort, ttl time.Duration, err error)
+	// Settings are the fields of the topology that change the governor's mode.
 	Settings() (s RootSettings, changed <-chan struct{})
 }
 
 // Ledger is the host's view of the chain. BulkSync is read before every step of the core and must be cheap.
 type Ledger interface {
+	// Judgement says whether the ledger state is too old to trust the peers it names (governor §7); changed is closed when that is out of date.
 	Judgement() (tooOld bool, changed <-chan struct{})
+	// BulkSync says whether the node is still far behind the network's tip.
 	BulkSync() bool
 }
 
 // SnapshotVerifier may be implemented by a [Ledger]: it looks the block of the peer snapshot up in the immutable chain
 // when Genesis mode finds its ledger state too old (governor §6.3).
 type SnapshotVerifier interface {
+	// VerifySnapshot reports whether the chain has a block of this hash in this slot. The answer is only traced.
 	VerifySnapshot(ctx context.Context, slot uint64, hash [32]byte) (bool, error)
 }
 
@@ -85,6 +93,7 @@ type SnapshotVerifier interface {
 //
 // A policy that only needs to see some of many candidates may implement [Sampler].
 type Policy interface {
+	// Pick chooses between one and n of the candidates, which are its to read until it returns.
 	Pick(kind PickKind, candidates []Candidate, n int, rnd *rand.Rand) []netip.AddrPort
 }
 

@@ -48,6 +48,7 @@ type TargetError struct {
 	Least bool
 }
 
+// Error names the target, its value, and the bound with where it comes from.
 func (e *TargetError) Error() string {
 	than := "above"
 	if e.Least {
@@ -92,6 +93,7 @@ func (t Targets) sane() bool {
 		0 <= t.ActiveBigLedger && t.ActiveBigLedger <= t.EstablishedBigLedger && t.EstablishedBigLedger <= t.KnownBigLedger
 }
 
+// String is one line, the big ledger targets as known/established/active: "roots=60 known=85 established=40 active=15 big=15/10/5".
 func (t Targets) String() string {
 	return fmt.Sprintf("roots=%d known=%d established=%d active=%d big=%d/%d/%d", t.Roots, t.Known, t.Established, t.Active,
 		t.KnownBigLedger, t.EstablishedBigLedger, t.ActiveBigLedger)

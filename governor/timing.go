@@ -70,6 +70,7 @@ type TimingError struct {
 	Delay time.Duration
 }
 
+// Error names the delay and the longest one that is allowed.
 func (e *TimingError) Error() string {
 	return fmt.Sprintf("governor: a delay of %v in Timing is longer than %v", e.Delay, longest)
 }

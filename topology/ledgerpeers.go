@@ -157,6 +157,7 @@ type SnapshotError struct {
 	Err  error
 }
 
+// Error names the file and the reason.
 func (e *SnapshotError) Error() string {
 	return fmt.Sprintf("peer snapshot %s not used: %v", e.Path, e.Err)
 }

@@ -21,6 +21,7 @@ const (
 	Error                   // the file is refused
 )
 
+// String returns "error" or "warning".
 func (s Severity) String() string {
 	if s == Error {
 		return "error"

@@ -460,6 +460,7 @@ type LookupError struct {
 	Err   error
 }
 
+// Error names the access point and the resolver's error.
 func (e *LookupError) Error() string { return "looking up " + e.Point.String() + ": " + e.Err.Error() }
 
 // Unwrap returns the resolver's error.

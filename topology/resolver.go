@@ -43,6 +43,7 @@ type SRVRecord = struct {
 // ResolverConfigError says that the resolver itself cannot work, for example because no name server is configured.
 type ResolverConfigError struct{ Err error }
 
+// Error gives the cause.
 func (e *ResolverConfigError) Error() string { return "resolver configuration: " + e.Err.Error() }
 
 // Unwrap returns the cause.

@@ -17,6 +17,7 @@ type CBORError struct {
 	Reason string
 }
 
+// Error says at which byte, and why.
 func (e *CBORError) Error() string {
 	return fmt.Sprintf("peer snapshot in CBOR: at byte %d: %s", e.Offset, e.Reason)
 }

@@ -18,6 +18,7 @@ const (
 	SRV                // a name for an SRV look-up; the answer brings the ports
 )
 
+// String returns "ip", "domain" or "srv".
 func (k Kind) String() string { return [...]string{"ip", "domain", "srv"}[k] }
 
 // MarshalText writes "ip", "domain" or "srv".
@@ -90,6 +91,7 @@ const (
 	InitiatorOnly                              // we negotiate a unidirectional connection
 )
 
+// String returns the word used in topology files.
 func (m DiffusionMode) String() string {
 	if m == InitiatorOnly {
 		return "InitiatorOnly"
@@ -128,6 +130,7 @@ const (
 	LedgerAfter                    // positive: once the tip's slot has reached UseLedger.Slot
 )
 
+// String returns "never", "always" or "after".
 func (m LedgerMode) String() string { return [...]string{"never", "always", "after"}[m] }
 
 // MarshalText writes "never", "always" or "after".

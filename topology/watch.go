@@ -42,6 +42,7 @@ type ReloadError struct {
 	Err  error
 }
 
+// Error names the file and the reason.
 func (e *ReloadError) Error() string {
 	return fmt.Sprintf("topology %s not reloaded, the one before stays: %v", e.Path, e.Err)
 }

@@ -75,6 +75,7 @@ const (
 	Duplicate                   // a main bearer that was not kept
 )
 
+// String returns the kind in words, such as "peer up" or "dial failed".
 func (k EventKind) String() string {
 	return [...]string{"peer up", "peer down", "bulk bearer up", "dial failed", "rejected", "duplicate"}[min(k, Duplicate)]
 }

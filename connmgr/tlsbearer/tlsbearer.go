@@ -99,6 +99,7 @@ func (b *Bearer) ID() KeyID { return b.id }
 // NotAllowedError: the other end has shown a key that is not on the list.
 type NotAllowedError struct{ ID KeyID }
 
+// Error names the key by its id, in hexadecimal digits.
 func (e *NotAllowedError) Error() string {
 	return fmt.Sprintf("tlsbearer: key %v is not allowed", e.ID)
 }

@@ -54,7 +54,10 @@ func (in *Inbound) Responder() *protocols.MiniProtocol {
 
 // Counters is what an [Inbound] is at.
 type Counters struct {
-	Peers, Announced, UnderWay, BytesUnderWay int
+	Peers         int
+	Announced     int // transactions that some peer has announced and that are still wanted
+	UnderWay      int // of them, those asked of a peer
+	BytesUnderWay int
 }
 
 // Counters returns what is going on.
