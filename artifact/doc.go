@@ -18,8 +18,11 @@
 //   - [Pool]: the typed unvalidated and validated sections of one kind, changed only by lists of [Change].
 //   - [Core]: one whole node made of the above, a pure step machine: no clock, no goroutine, no I/O. The simulator in this
 //     package's tests and the shell run the same one.
-//   - [Node]: the shell. It owns the goroutines and runs a Core over the [Link], [Bearers] and [Judge] of a host.
+//   - [Node]: the shell. It owns the goroutines and runs a Core over the [Link], [Bearers] and [Judge] of a host. What a Link that is
+//     a [Deliverer] receives is taken where its bearer is read, so that an idle bearer costs the node no goroutine.
 //   - [Kind] and [Client]: the typed face for the layer above.
+//
+// The package bearer has the network side. Its example is two nodes, of which one publishes and the other is told.
 //
 // Time inside the cores is a [time.Duration] since start; randomness is a seeded [math/rand/v2] source that is passed in.
 package artifact

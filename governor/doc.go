@@ -16,7 +16,9 @@
 //
 // The rules are an ordered list of named decisions (decisions.go, governor §3.2). After every event the list is walked from its
 // top; the first rule whose guard holds takes exactly one decision, and the walk starts again. A rule that is held up only by
-// time says when it wants to be asked again.
+// time says when it wants to be asked again. A rule that had nothing to do is passed over until something that its guard looks
+// at has changed or that time has come (asking.go), which decides the same as asking every rule every time, and costs less.
+// Most guards look at no more than counts, which are kept as peers move.
 //
 //	file             decisions
 //	bootstrap.go     bootstrap flag, ledger state judgement, quiesced, snapshot, targets (governor §7)

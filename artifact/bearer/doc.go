@@ -1,5 +1,5 @@
 // Package bearer connects artifact nodes over a network: the listener and the dialler, the handshake, main and bulk bearers, and the
-// [artifact.Link] and [artifact.Bearers] that a [artifact.Node] runs on (artifact §6.2, §6.7).
+// [artifact.Link] and [artifact.Bearers] that an [artifact.Node] runs on (artifact §6.2, §6.7).
 //
 // A [Network] keeps a main bearer to every peer of a static list and accepts others up to the node's MaxPeers. Artifact gossip has its own
 // port: it never runs on a connection that was negotiated with a Cardano version.
@@ -19,4 +19,7 @@
 // formula's rows, so a peer cannot hold more however many bearers it fills. Sockets that have not negotiated, or carry a bulk bearer
 // that has not joined, are at most Config.MaxHandshakes; the oldest makes room for a new one. Main bearers are at most the node's
 // MaxPeers, each with at most its BulkBearers.
+//
+// An idle bearer, main or bulk, costs two goroutines an end: one reads it, and takes what arrives, for its Links are of the kind
+// [artifact.Deliverer]; the other waits for its end.
 package bearer
