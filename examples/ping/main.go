@@ -17,7 +17,7 @@ import (
 
 const usage = `usage: ping ADDR [-magic N] [-count N] [-query] [-json]
 
-ADDR is a node's host:port, or the path of its Unix socket (which has no keep-alive: the handshake is all).`
+ADDR is a node's host:port, or the path, with a slash in it, of its Unix socket (which has no keep-alive: the handshake is all).`
 
 func main() { cli.Main("ping", run) }
 
