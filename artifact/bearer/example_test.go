@@ -12,9 +12,10 @@ import (
 // notes is one kind of artifact. The number, and what is here the default, are the same on every node.
 var notes = artifact.BytesKind(artifact.Kind[[]byte]{ID: 1, MaxSize: 4096})
 
-// reader is the layer above: it takes every note for good, and tells of it.
+// reader is the layer above.
 type reader struct{ notes chan string }
 
+// OnChange takes every note for good, and tells of it.
 func (r reader) OnChange(pool artifact.Reader[[]byte]) (changes []artifact.Change[[]byte]) {
 	for _, e := range pool.Unvalidated() {
 		changes = append(changes, artifact.Change[[]byte]{Op: artifact.MoveToValidated, ID: e.ID})
@@ -23,10 +24,13 @@ func (r reader) OnChange(pool artifact.Reader[[]byte]) (changes []artifact.Chang
 	return changes
 }
 
+// Bouncer says which adverts are wanted, and how urgently: here all, as Normal.
 func (reader) Bouncer(artifact.Reader[[]byte]) func(artifact.ID, []byte) artifact.Interest {
 	return nil
-}                                          // all are wanted
-func (reader) Quota(artifact.PeerID) int64 { return 0 } // that of the kind
+}
+
+// Quota is the kind's for every peer.
+func (reader) Quota(artifact.PeerID) int64 { return 0 }
 
 // start makes a node that listens on loopback and keeps a bearer to every peer.
 func start(id byte, above reader, peers ...string) (h *artifact.Handle[[]byte], addr string, stop func()) {
