@@ -39,6 +39,7 @@ type Manager struct {
 	tickets   map[ticket]func(effect)
 	calls     map[ticket]chan error
 	watchers  map[uint64]func(netip.AddrPort, int, time.Duration, error)
+	onInbound map[uint64]func(netip.AddrPort)
 	lastName  uint64        // of sockets, tickets, peers and watchers
 	invented  atomic.Uint64 // addresses for remotes that have none
 	closed    bool
@@ -93,6 +94,7 @@ func NewManager(cfg Config) (*Manager, error) {
 		calls:    map[ticket]chan error{},
 		watchers: map[uint64]func(netip.AddrPort, int, time.Duration, error){},
 	}
+	m.onInbound = map[uint64]func(netip.AddrPort){}
 	m.settled.L = &m.mu
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m, nil

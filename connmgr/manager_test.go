@@ -262,6 +262,32 @@ func TestPeerSharingAndMaturity(t *testing.T) {
 	})
 }
 
+// Who has connected to us over a duplex connection is told, and can be reused there and then; who cannot be is not, nor whom we dial.
+func TestWatchInbound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := memnet.New(memnet.Config{})
+		a, b, late := newNode(t, n, 1, nil), newNode(t, n, 2, nil), newNode(t, n, 3, nil)
+		shy := newNode(t, n, 4, func(c *Config) { c.InitiatorOnly = true })
+		var told []netip.AddrPort
+		stop := a.m.WatchInbound(func(peer netip.AddrPort) {
+			told = append(told, peer) // one at a time
+			go a.m.Connect(bg, peer, ConnectOptions{InboundOnly: true})
+		})
+		for _, c := range [][2]*node{{shy, a}, {b, a}, {a, newNode(t, n, 5, nil)}, {late, a}} {
+			if c[0] == late {
+				stop()
+			}
+			_, err := c[0].m.Connect(bg, c[1].addr, ConnectOptions{})
+			require.NoError(t, err)
+			synctest.Wait()
+			defer c[0].stop()
+			defer c[1].stop()
+		}
+		require.Equal(t, []netip.AddrPort{b.addr}, told)
+		require.Equal(t, StatusWarm, a.peerStatus(b))
+	})
+}
+
 func TestBannedRemotesAreNotServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := memnet.New(memnet.Config{})

@@ -174,6 +174,9 @@ func (m *Manager) bringUp(s *socket, neg protocols.Negotiated) {
 		f()
 	}
 	s.whenUp = nil
+	if r := m.core.records[s.rec]; r != nil && r.in == s.id && (r.state == StateInboundIdleDup || r.state == StateInboundDup) {
+		tellWatchers(m, m.onInbound, s.rec, func(report func(netip.AddrPort)) { report(s.id4.Remote) })
+	}
 	if m.closed {
 		m.closeSocket(s, fxCloseOrderly, nil)
 	}

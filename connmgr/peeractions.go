@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -286,21 +287,35 @@ func (m *Manager) initiate(p *managedPeer, s *socket, r *initiatorRun, mp *proto
 }
 
 func (m *Manager) report(p *managedPeer, f peerEffect) {
-	ids := make([]uint64, 0, len(m.watchers))
-	for id := range m.watchers {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	rec := p.rec
-	for _, id := range ids {
+	tellWatchers(m, m.watchers, p.rec, func(report func(netip.AddrPort, int, time.Duration, error)) {
+		report(p.addr, int(f.status), f.delay, f.err)
+	})
+}
+
+// tellWatchers has the watchers told something about a record, the oldest first. Called with the lock held.
+func tellWatchers[F any](m *Manager, watchers map[uint64]F, rec RecordID, tell func(F)) {
+	for _, id := range slices.Sorted(maps.Keys(watchers)) {
 		m.later(func() {
 			m.mu.Lock()
-			report := m.watchers[id]
+			report, watches := watchers[id]
 			m.mu.Unlock()
-			if report != nil {
-				m.observe(rec, func() { report(p.addr, int(f.status), f.delay, f.err) })
+			if watches {
+				m.observe(rec, func() { tell(report) })
 			}
 		})
+	}
+}
+
+// watch adds a watcher.
+func watch[F any](m *Manager, watchers map[uint64]F, report F) (stop func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	id := m.name()
+	watchers[id] = report
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(watchers, id)
 	}
 }
 
@@ -308,15 +323,13 @@ func (m *Manager) report(p *managedPeer, f peerEffect) {
 // re-promote delay of the exit policy, negative when there is none; cause is nil for orderly changes. Calls come one at a time, in order, and
 // must not block. After stop has returned no new call begins.
 func (m *Manager) Watch(report func(peer netip.AddrPort, temperature int, retryAfter time.Duration, cause error)) (stop func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	id := m.name()
-	m.watchers[id] = report
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.watchers, id)
-	}
+	return watch(m, m.watchers, report)
+}
+
+// WatchInbound has report called with the remote of every accepted duplex connection, when it is up and Connect would reuse it (connmgr
+// §1.4 A). Calls come in order with those of Watch, and must not block either. After stop has returned no new call begins.
+func (m *Manager) WatchInbound(report func(peer netip.AddrPort)) (stop func()) {
+	return watch(m, m.onInbound, report)
 }
 
 // MatureInbound returns the remotes of duplex connections that are old enough to be offered as peers (connmgr §5.6), and whether they

@@ -5,7 +5,24 @@ import (
 	"time"
 )
 
-// Asynchronous demotions: what peers did without being told (governor §3.6).
+// What peers did without being told: asynchronous demotions (governor §3.6), and connections of their own.
+
+// inboundSeen lifts the back-off of a peer that could not be connected to: its own duplex connection can be reused, which takes no
+// dialling. [OURS] The reference waits it out.
+//
+// Nobody can make us dial by this. Until the back-off would have ended the peer is only ever reused; when its connection has gone by the
+// time somebody wants it, the rest of the back-off is waited out, and no call lifts that again. The fail count stays as it is.
+func (c *Core) inboundSeen(e InboundSeen) {
+	p := c.find(e.Peer)
+	if p == nil || !p.has(backedOff) {
+		return
+	}
+	due := c.dueOf(p)
+	c.lifted[p.id] = due
+	c.touch(p, -1, -1, -1)
+	c.tell("BackOffLifted", "it has connected to us", p.addr).Delay = due - c.now
+	c.move(p, coldReady, 0)
+}
 
 // statusSeen notes what Watch reports. Which changes were ordered is known here and nowhere else: every place knows what it
 // leads to.

@@ -98,6 +98,7 @@ func (c *Core) punish(p *peer, why string) {
 		c.ban(p.addr, why)
 	}
 	p.set(condemned)
+	p.clear(backedOff) // what is to come is no back-off that a call lifts
 	c.salt.update(p)
 	c.touch(p, -1, -1, -1)
 	switch {

@@ -59,6 +59,11 @@ func (c *Core) connect(name string, target, actual, candidates int, picked []*pe
 			o.InitiatorOnly = o.InitiatorOnly || g.InitiatorOnly
 			o.InboundOnly, o.Trustable = g.InboundOnly, g.Trustable
 		}
+		if c.lifted[p.id] > c.now {
+			o.InboundOnly = true
+		} else {
+			delete(c.lifted, p.id)
+		}
 		p.seen = Cold
 		c.move(p, connecting, 0)
 		c.order(Connect, p, o)

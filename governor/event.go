@@ -42,6 +42,10 @@ type StatusSeen struct {
 	Cause       *Failure      `json:",omitempty"`
 }
 
+// InboundSeen is a report of [InboundWatcher]: a peer has opened a duplex connection to us, which an order to connect would reuse. It
+// lifts the back-off of a peer that could not be connected to, and means nothing for any other.
+type InboundSeen struct{ Peer netip.AddrPort }
+
 // Connected, Activated, Deactivated and Disconnected are the results of orders; Failure is nil on success. Job is the number in
 // the order: a result of an order that no longer runs is ignored.
 type Connected struct {
@@ -141,6 +145,7 @@ func (LocalRootsSet) event()    {}
 func (SettingsSet) event()      {}
 func (LedgerSet) event()        {}
 func (StatusSeen) event()       {}
+func (InboundSeen) event()      {}
 func (Connected) event()        {}
 func (Activated) event()        {}
 func (Deactivated) event()      {}

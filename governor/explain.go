@@ -86,6 +86,9 @@ func (c *Core) Explain(a netip.AddrPort) Explanation {
 	e.Announced = c.boards.Upstreamyness(a)
 	e.Fetched, e.FetchedBytes = c.boards.Fetchyness(a)
 	e.Blocked, e.Until = c.blocked(p)
+	if c.lifted[p.id] > c.now && (p.place == coldReady || p.place == connecting) {
+		e.Blocked = "it has connected to us, which is reused and not dialled: " + e.Blocked
+	}
 	return e
 }
 
@@ -137,6 +140,9 @@ func (c *Core) blocked(p *peer) (string, time.Duration) {
 		why := "back-off after a failure"
 		if p.fails == 0 {
 			why = "its last attempt said when to come back"
+		}
+		if c.lifted[p.id] == c.dueOf(p) {
+			why = "its own connection to us was gone; the rest of the back-off"
 		}
 		if p.has(unblamed) {
 			why = "it failed too often; it is forgotten at the next sign of life of another peer"
@@ -325,7 +331,7 @@ func (c *Core) clone() *Core {
 		d.outage[i] = c.outage[i].clone()
 	}
 	d.clearFails, d.pauses = c.clearFails.clone(), c.pauses.clone()
-	d.pauseCause, d.early = maps.Clone(c.pauseCause), maps.Clone(c.early)
+	d.pauseCause, d.early, d.lifted = maps.Clone(c.pauseCause), maps.Clone(c.early), maps.Clone(c.lifted)
 	d.prefixes = make(map[netip.Prefix]*tally, len(c.prefixes))
 	for p, w := range c.prefixes { // a copy: the order shows nowhere
 		n := *w

@@ -194,6 +194,13 @@ func (m *mock) script(k knobs) {
 			m.feed(MetricsSeen{Headers: []Sighting{s}, Blocks: []Sighting{s}})
 		})
 	}
+	for _, p := range m.order {
+		for range r.IntN(3) * r.IntN(20) {
+			from := some()
+			p.calls = append(p.calls, span{from, from + time.Duration(r.Int64N(int64(time.Minute)))})
+			m.at(from, func() { m.feed(InboundSeen{p.addr}) })
+		}
+	}
 	if r.IntN(2) == 0 {
 		var stored []StoredPeer
 		for range r.IntN(10) {

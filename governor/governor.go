@@ -113,10 +113,17 @@ func (g *Governor) Run(ctx context.Context) error {
 				Cause: failureOf(cause)})
 		})
 	})
+	stopInbound := func() {}
+	if w, ok := g.actions.(InboundWatcher); ok && err == nil {
+		_ = g.host("WatchInbound", func() { // it is in the log
+			stopInbound = w.WatchInbound(func(peer netip.AddrPort) { r.noteStatus(InboundSeen{peer}) })
+		})
+	}
 	if err == nil {
 		err = r.loop()
 	}
 	cancel()
+	_ = g.host("WatchInbound's stop", stopInbound)
 	if stop != nil {
 		_ = g.host("Watch's stop", stop) // it is in the log
 	}
@@ -139,15 +146,20 @@ type run struct {
 	settings         RootSettings
 	groups           []LocalRootGroup
 
+	// Reports of Watch and WatchInbound, in order: of the former a handful for each connection at most, for nothing goes up without an
+	// order of ours; the latter are hints, which are dropped while eventQueue reports wait.
+	reports  []Event
 	reportMu sync.Mutex    // owns reports
-	reports  []Event       // of Watch, in order; at most a handful for each connection, for nothing goes up without an order of ours
 	reported chan struct{} // holds one when there are any
 }
 
-// noteStatus takes a report of Watch. It never waits.
-func (r *run) noteStatus(ev StatusSeen) {
+// noteStatus takes a report of Watch or WatchInbound. It never waits.
+func (r *run) noteStatus(ev Event) {
+	_, hint := ev.(InboundSeen)
 	r.reportMu.Lock()
-	r.reports = append(r.reports, ev)
+	if !hint || len(r.reports) < eventQueue {
+		r.reports = append(r.reports, ev)
+	}
 	r.reportMu.Unlock()
 	select {
 	case r.reported <- struct{}{}:

@@ -120,6 +120,9 @@ func (c *Core) checkPeer(p *peer, bad func(string, ...any)) {
 	if p.has(condemned) && !p.place.established() && p.place != connecting {
 		bad("%v: condemned and cold", p.addr)
 	}
+	if p.has(backedOff) && p.place != coldWait {
+		bad("%v: backed off and %v", p.addr, p.place)
+	}
 	if p.has(shown) {
 		bad("%v: a pick left its mark", p.addr)
 	}
@@ -146,6 +149,11 @@ func (c *Core) checkSets(bad func(string, ...any)) {
 	}
 	if !c.targets.sane() {
 		bad("targets are out of order: %v", c.targets)
+	}
+	for id := range c.lifted {
+		if !c.at(id).addr.IsValid() {
+			bad("a lifted back-off of nobody")
+		}
 	}
 	running := 0
 	for _, b := range c.sharing.batches {

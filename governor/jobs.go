@@ -69,6 +69,15 @@ func (c *Core) connected(e Connected) {
 	if e.Failure != nil {
 		i := len(c.out.Trace)
 		c.trace(named(big, "PromoteColdFailed", "PromoteColdBigLedgerPeerFailed"), target, c.tot[k].established, -1, e.Failure.text(), p.addr)
+		if due, called := c.lifted[p.id]; called && !e.Failure.proof() {
+			due = max(due, c.now+e.Failure.RetryAfter)
+			c.out.Trace[i].Delay = max(0, due-c.now)
+			c.chill(p, due) // nothing was dialled: the back-off goes on, and only another failure can begin one to be lifted
+			return
+		}
+		if !e.Failure.proof() && !p.has(condemned) {
+			p.set(backedOff)
+		}
 		c.out.Trace[i].Delay = c.failed(p, e.Failure, func(fails int) time.Duration {
 			return c.cfg.Timing.Backoff<<min(fails-1, 5) + c.fuzz(c.cfg.Timing.BackoffFuzz)
 		})

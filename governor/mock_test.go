@@ -80,6 +80,7 @@ type mockPeer struct {
 	backoff  time.Duration // exit policy's delay for it, negative none
 	breaks   time.Duration // mean time until the connection breaks; 0 never
 	lingers  time.Duration // cooling before cold
+	calls    []span        // when it has a duplex connection to us
 	turns    []turn        // what its connections do by themselves, one after the other
 
 	status  Temperature
@@ -375,8 +376,12 @@ func (m *mock) connectPeer(e Effect) {
 		return
 	}
 	p.connect++
+	called := slices.IndexFunc(p.calls, func(s span) bool { return s.has(m.now) })
 	m.after(m.around(p.latency), func() {
 		switch {
+		case e.Options.InboundOnly && called < 0:
+			m.result(Connected{Job: e.Job, Peer: e.Peer, Failure: &Failure{Text: "no inbound connection"}})
+			return
 		case p.status == Cooling, p.status >= Warm && p.closing == p.conn+1:
 			m.result(Connected{Job: e.Job, Peer: e.Peer, Failure: &Failure{RetryAfter: 5 * time.Second, Text: "still closing"}})
 			return
@@ -388,6 +393,10 @@ func (m *mock) connectPeer(e Effect) {
 			return
 		}
 		m.report(p, Warm, -1, nil)
+		if e.Options.InboundOnly {
+			conn := p.conn
+			m.at(max(m.now, p.calls[called].to), func() { m.breakDown(p, conn) })
+		}
 		if p.breaks > 0 {
 			conn := p.conn
 			m.after(m.around(p.breaks), func() { m.breakDown(p, conn) })

@@ -180,7 +180,7 @@ func answerOf(b bool) answer {
 	return no
 }
 
-type flags uint8
+type flags uint16
 
 const (
 	tepid         flags = 1 << iota // demoted from hot since it was last connected
@@ -191,6 +191,7 @@ const (
 	unblamed                        // would have been forgotten; the next sign of life decides (outage.go)
 	shown                           // shown to the policy in the pick that is under way
 	private                         // its address is: see outage.go
+	backedOff                       // it waits because an order to connect to it failed, and nobody has lifted that yet (async.go)
 )
 
 // peer is all there is to know about one peer: 96 bytes, and 40 in the index and the place it is in.
@@ -206,6 +207,7 @@ type peer struct {
 	fails  uint16
 	score  int16 // reports of the application: good minus bad
 	group  int16 // local root group, −1 none
+	flags  flags
 
 	class     class
 	place     place
@@ -213,7 +215,6 @@ type peer struct {
 	advertise answer
 	sharing   answer // the remote's willingness to share peers
 	source    Source
-	flags     flags
 }
 
 // inputs of the decision that last touched a peer, for Explain.

@@ -207,7 +207,7 @@ func TestTraceCoverage(t *testing.T) {
 		"PromoteColdBigLedgerPeerDone", "PromoteWarmPeers", "PromoteWarmLocalPeers", "PromoteWarmBigLedgerPeers", "PromoteWarmFailed",
 		"PromoteWarmDone", "PromoteWarmBigLedgerPeerDone", "DemoteWarmPeers", "DemoteWarmDone", "DemoteWarmBigLedgerPeers",
 		"DemoteWarmBigLedgerPeerDone", "DemoteHotPeers", "DemoteLocalHotPeers", "DemoteHotBigLedgerPeers", "DemoteHotDone",
-		"DemoteHotBigLedgerPeerDone", "DemoteAsynchronous", "DemoteLocalAsynchronous", "DemoteBigLedgerPeersAsynchronous", "ChurnWait",
+		"DemoteHotBigLedgerPeerDone", "DemoteAsynchronous", "DemoteLocalAsynchronous", "DemoteBigLedgerPeersAsynchronous", "BackOffLifted", "ChurnWait",
 		"ChurnAction", "ChurnTimeout", "LedgerStateJudgementChanged", "OnlyBootstrapPeers", "UseBootstrapPeersChanged", "StatusChanged",
 		"Banned", "OutageBegan", "OutageEnded", "RestoredPeers", "PeerSnapshotReplaced", "VerifyPeerSnapshot"} {
 		if seen[name] == 0 {

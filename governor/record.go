@@ -69,7 +69,7 @@ func (r *Recorder) write(b []byte) { _, r.err = r.w.Write(append(b, '\n')) }
 // eventTypes are all events by name.
 var eventTypes = func() map[string]reflect.Type {
 	m := map[string]reflect.Type{}
-	for _, ev := range []Event{Tick{}, Begin{}, TargetsSet{}, LocalRootsSet{}, SettingsSet{}, LedgerSet{}, StatusSeen{}, Connected{}, Activated{},
+	for _, ev := range []Event{Tick{}, Begin{}, TargetsSet{}, LocalRootsSet{}, SettingsSet{}, LedgerSet{}, StatusSeen{}, InboundSeen{}, Connected{}, Activated{},
 		Deactivated{}, Disconnected{}, Answered{}, RootsAnswered{}, InboundListed{}, SnapshotVerified{}, Reported{}, Measured{},
 		MetricsSeen{}, Restored{}} {
 		t := reflect.TypeOf(ev)

@@ -284,18 +284,35 @@ func repromoteDelay() property {
 // backOff is ours: who could not be connected to is left alone for 5, 10, 20, 40, 80 and then 160 s, each ± 2 s (governor §3.5).
 func backOff() property {
 	until := map[netip.AddrPort]time.Duration{}
+	lifted, reusing := set{}, set{} // since it was last dialled; by the last order
 	return property{name: "prop_governor_backoff", during: func(m *mock, s step, _ *oracle) error {
 		for _, t := range s.trace {
-			if strings.HasPrefix(t.Name, "Outage") {
+			if t.Name == "BackOffLifted" {
+				if lifted[t.Peers[0]] {
+					return fmt.Errorf("the back-off of %v is lifted twice", t.Peers[0])
+				}
+				lifted[t.Peers[0]] = true
+			} else if strings.HasPrefix(t.Name, "Outage") {
 				clear(until)
 			} else if strings.HasPrefix(t.Name, "Forget") {
 				for _, a := range t.Peers {
 					delete(until, a)
+					delete(lifted, a)
 				}
 			}
 		}
 		for _, e := range s.effects {
-			if e.Kind == Connect && s.at < until[e.Peer] {
+			if e.Kind != Connect {
+				continue
+			}
+			if reusing[e.Peer] = e.Options.InboundOnly; e.Options.InboundOnly {
+				if !lifted[e.Peer] {
+					return fmt.Errorf("%v is to be reused and has not connected to us", e.Peer)
+				}
+				continue
+			}
+			delete(lifted, e.Peer)
+			if s.at < until[e.Peer] {
 				return fmt.Errorf("%v is connected to at %v, not before %v", e.Peer, s.at, until[e.Peer])
 			}
 		}
@@ -303,7 +320,7 @@ func backOff() property {
 		failed := slices.ContainsFunc(s.trace, func(t Trace) bool {
 			return t.Delay > 0 && (t.Name == "PromoteColdFailed" || t.Name == "PromoteColdBigLedgerPeerFailed")
 		})
-		if p := m.core.find(e.Peer); ok && failed && p != nil && p.fails > 0 && e.Failure.RetryAfter == 0 && !m.core.outage[scopeOf(e.Peer)].on {
+		if p := m.core.find(e.Peer); ok && failed && !reusing[e.Peer] && p != nil && p.fails > 0 && e.Failure.RetryAfter == 0 && !m.core.outage[scopeOf(e.Peer)].on {
 			until[e.Peer] = s.at + 5*time.Second<<(min(p.fails, 6)-1) - 2*time.Second
 		}
 		return nil

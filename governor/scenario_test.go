@@ -25,6 +25,7 @@ import (
 //	connected a [shares]   activated a   deactivated a   disconnected a   answered a b c      each may end in
 //	    fail [internal | adversarial | benign] [timeout] [retry=60s]
 //	status a cold | cooling | warm | hot [delay=10s] [fail …]         what Watch reports
+//	called a                                                         a duplex connection that it opened to us
 //	inbound a b+ (shares)   restored a b   bad a   good a   header a 17   block a 17
 //	settle      every order that runs succeeds, and what follows from it, until nothing runs
 //	advance 10s wakes it whenever it asks to be woken
@@ -349,6 +350,8 @@ func (s *stage) command(args []string) {
 			ev.RetryAfter = s.duration(v)
 		}
 		s.step(ev)
+	case "called":
+		s.step(InboundSeen{first()})
 	case "inbound":
 		var ev InboundListed
 		for i, a := range o.peers {

@@ -55,6 +55,12 @@ type PeerActions interface {
 	AskForPeers(ctx context.Context, peer netip.AddrPort, n int) ([]netip.AddrPort, error)
 }
 
+// InboundWatcher may be implemented by [PeerActions]: WatchInbound reports every duplex connection that a peer has opened to us, once
+// Connect would reuse it. report never waits. Without it, back-offs are waited out whoever connects to us.
+type InboundWatcher interface {
+	WatchInbound(report func(peer netip.AddrPort)) (stop func())
+}
+
 // Roots answers where peers come from. It only answers; which source is asked, and falling back from one to the other, is the
 // governor's (governor §6.2, §7). changed is closed when the value is out of date.
 type Roots interface {

@@ -49,6 +49,7 @@ type Core struct {
 	batch    []change          // scratch of the rule that looks at them
 	early    map[uint32]change // reports that came before the result of the order; at most one for each running order
 	restored []StoredPeer
+	lifted   map[uint32]time.Duration // back-offs that inboundSeen lifted, by peer: until then it is not dialled; look-ups only
 
 	roots      [2]rootRequest // 0 roots, 1 big ledger peers
 	sharing    sharing
@@ -105,7 +106,7 @@ func NewCore(cfg Config) (*Core, error) {
 		nextDue: Never, asking: asking{rules: everyRule}, bootstrapDeadline: Never, clearFails: newQueue(), pauses: newQueue(),
 		pauseCause: map[uint32]*Failure{}, prefixes: map[netip.Prefix]*tally{},
 		tellers: newTellers(), sharing: newSharing(), salt: newSaltedTop(), boards: NewBoards(), bans: newBanList(),
-		drawn: map[int]struct{}{}, early: map[uint32]change{}, deciding: DecisionNone,
+		drawn: map[int]struct{}{}, early: map[uint32]change{}, lifted: map[uint32]time.Duration{}, deciding: DecisionNone,
 	}
 	c.rnd = rand.New(c.pcg)
 	for i := range c.outage {
@@ -152,6 +153,9 @@ func (c *Core) take(ev Event) {
 		c.liveTooOld, c.bulkSync = e.TooOld, e.BulkSync
 	case StatusSeen:
 		c.statusSeen(e)
+		return
+	case InboundSeen:
+		c.inboundSeen(e)
 		return
 	case Connected, Activated, Deactivated, Disconnected, Answered, RootsAnswered, InboundListed, SnapshotVerified:
 		c.inbox = append(c.inbox, ev)
@@ -246,6 +250,9 @@ func (c *Core) move(p *peer, to place, due time.Duration) {
 	from := p.place
 	c.lift(p)
 	p.place = to
+	if to != coldWait {
+		p.clear(backedOff)
+	}
 	c.put(p, due)
 	c.book(p, from, to)
 	if a, b := from.temperature(), to.temperature(); a != b {
@@ -372,6 +379,7 @@ func (c *Core) forget(p *peer) {
 	c.pauses.drop(p.id)
 	delete(c.pauseCause, p.id)
 	delete(c.early, p.id)
+	delete(c.lifted, p.id)
 	c.sharing.drop(p)
 	c.tellers.drop(p.teller)
 	c.table.remove(p)

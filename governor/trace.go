@@ -9,7 +9,7 @@ import (
 )
 
 // Trace is one thing that was decided or happened. Names are those of governor §9.2, without a namespace, and a few more:
-// StatusChanged for every change of temperature, PolicyViolation, Outage…, Ban….
+// StatusChanged for every change of temperature, BackOffLifted, PolicyViolation, Outage…, Ban….
 type Trace struct {
 	At       time.Duration
 	Name     string

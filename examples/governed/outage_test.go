@@ -127,3 +127,51 @@ func TestOwnOutageForgetsNobody(t *testing.T) {
 	t.Logf("without: knows %d of 20, targets met %v after the end", known, healed)
 	require.Less(t, known, 20)
 }
+
+// neighbour is a topology of one local root.
+type neighbour struct {
+	ledgerOf
+	group [1]governor.LocalRootGroup
+}
+
+func (n neighbour) LocalRoots() ([]governor.LocalRootGroup, <-chan struct{}) { return n.group[:], nil }
+
+// TestCallerIsUsedAtOnce: after a cut, the side that dials again first makes its connection serve both; the other side, minutes away
+// from its next attempt, does not wait for that.
+func TestCallerIsUsedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := memnet.New(memnet.Config{Seed: 1, Link: memnet.Link{Latency: 30 * time.Millisecond}})
+		c := chain.NewMemory()
+		defer c.Close()
+		a, b := netip.MustParseAddrPort("10.0.1.1:3001"), netip.MustParseAddrPort("10.0.2.1:3001")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 2)
+		govern := func(us, peer netip.AddrPort, pace float64) (*governor.Governor, *connmgr.Manager) {
+			m := memnetManager(t, net, us, c)
+			cfg := governor.Config{Targets: governor.Targets{Known: 1, Established: 1, Active: 1}, NoOutageDetection: true, Seed: 7,
+				Timing: governor.DefaultTiming().Scaled(pace), Log: slog.New(slog.DiscardHandler)}
+			root := neighbour{group: [1]governor.LocalRootGroup{{Hot: 1, Warm: 1, Members: []netip.AddrPort{peer}}}}
+			gov, err := governor.New(cfg, m, root, nil)
+			require.NoError(t, err)
+			go func() { done <- gov.Run(ctx) }()
+			return gov, m
+		}
+		patient, m := govern(a, b, 1)
+		hasty, n := govern(b, a, 0.1)
+		time.Sleep(time.Minute)
+		net.Partition(a.Addr(), b.Addr())
+		time.Sleep(10 * time.Minute)
+		net.Heal(a.Addr(), b.Addr())
+		for hasty.Explain(a).Temperature != governor.Hot {
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Second)
+		e := patient.Explain(b)
+		require.Greater(t, e.Fails, 5)
+		require.Equal(t, governor.Hot, e.Temperature, e)
+		require.Len(t, m.Connections(), 1)
+		require.Equal(t, connmgr.StateDuplex, m.Connections()[0].State)
+		cancel()
+		require.NoError(t, errors.Join(<-done, <-done, m.Close(), n.Close()))
+	})
+}

@@ -14,6 +14,8 @@ var (
 	_ peersharing.Sharer   = (*governor.Governor)(nil)
 )
 
+var _ governor.InboundWatcher = (*connmgr.Manager)(nil)
+
 var _ = func(g *governor.Governor, r *topology.Provider) connmgr.Config {
 	return connmgr.Config{Protected: r.IsLocalRoot, Banned: g.Banned, RoundTrip: g.Measured}
 }
