@@ -123,11 +123,15 @@ func (h *hearth) forget(name id, size int, urgent bool) {
 	k := kindOf(urgent)
 	h.kept[k] = append(h.kept[k], artifact.ID(name))
 	var old []artifact.ID
-	if n := len(h.kept[k]) - max(8, min(512, keepBytes/size)); n > 0 {
+	keep := max(8, min(512, keepBytes/size))
+	if n := len(h.kept[k]) - keep; n >= max(1, keep/16) { // a few at a time
 		old = append(old, h.kept[k][:n]...)
-		h.kept[k] = h.kept[k][n:]
+		h.kept[k] = append(h.kept[k][:0], h.kept[k][n:]...)
 	}
 	h.mu.Unlock()
+	if len(old) == 0 {
+		return
+	}
 	for _, ws := range h.windows {
 		ws[k].purge(old)
 	}
@@ -160,14 +164,16 @@ func (w *window) purge(old []artifact.ID) {
 
 // OnChange implements artifact.Client.
 func (w *window) OnChange(r artifact.Reader[[]byte]) (out []artifact.Change[[]byte]) {
-	for _, e := range r.Unvalidated() {
-		w.delivered(delivery{w.node, id(e.ID), e.Value, time.Now()})
-		out = append(out, artifact.Change[[]byte]{Op: artifact.MoveToValidated, ID: e.ID})
-	}
 	w.mu.Lock()
 	old := w.old
 	w.old = nil
 	w.mu.Unlock()
+	news := r.Unvalidated()
+	out = make([]artifact.Change[[]byte], 0, len(news)+len(old))
+	for _, e := range news {
+		w.delivered(delivery{w.node, id(e.ID), e.Value, time.Now()})
+		out = append(out, artifact.Change[[]byte]{Op: artifact.MoveToValidated, ID: e.ID})
+	}
 	for _, id := range old {
 		out = append(out, artifact.Change[[]byte]{Op: artifact.RemoveFromValidated, ID: id})
 	}
