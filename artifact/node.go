@@ -49,7 +49,8 @@ type Bearers interface {
 	Close(blame error)  // all bearers of the peer; nil: an orderly end
 }
 
-// Judge is told every step of the misbehaviour table: score ≤ 0, ban 0 for none; and with neither, of a *SlowError.
+// Judge is told every step of the misbehaviour table: score ≤ 0, ban 0 for none; and with neither, of a *SlowError. It is told where the
+// peer's bearer is read, so it must not wait for the end of a bearer, the node or its network.
 type Judge interface {
 	// Misbehaved is called without a lock held; cause is what the peer did.
 	Misbehaved(peer PeerID, score int, ban time.Duration, cause error)
