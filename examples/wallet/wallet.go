@@ -25,6 +25,8 @@ type wallet struct {
 
 	printed int
 	history history
+	moved   func(number uint64) // told of every change printed; may be nil
+	printer func(change) error  // instead of print, for tests; may be nil
 }
 
 // errDone ends the work after -count lines.
@@ -71,7 +73,17 @@ func (w *wallet) connect(ctx context.Context, first *bool) error {
 		return err
 	}
 	defer conn.Close()
-	client := chainsync.NewClient(conn)
+	local := conn.Negotiated().NodeToClient
+	var blocks *blockfetch.Client
+	if w.blocks && !local {
+		blocks = blockfetch.NewClient(conn)
+	}
+	return w.follow(ctx, chainsync.NewClient(conn), blocks, local, func() { *first = false })
+}
+
+// follow goes on where the chain was left, with the help of one peer, until that fails. Found is called when the peer has a point of the
+// chain; blocks is nil if whole blocks are not to be fetched.
+func (w *wallet) follow(ctx context.Context, client *chainsync.Client, blocks *blockfetch.Client, local bool, found func()) error {
 	if w.fromTip {
 		tip, err := client.Tip(ctx)
 		if err != nil {
@@ -88,16 +100,16 @@ func (w *wallet) connect(ctx context.Context, first *bool) error {
 			return err
 		}
 	}
-	*first = false
-	if w.blocks && !conn.Negotiated().NodeToClient {
-		return w.followBlocks(ctx, client, blockfetch.NewClient(conn))
+	found()
+	if blocks != nil {
+		return w.followBlocks(ctx, client, blocks)
 	}
 	for {
 		ev, err := client.Next(ctx)
 		if err != nil {
 			return err
 		}
-		c, err := w.read(ev, conn.Negotiated().NodeToClient)
+		c, err := w.read(ev, local)
 		if err != nil {
 			return err
 		}
@@ -148,8 +160,15 @@ func (w *wallet) apply(c change) error {
 	case !w.history.back(c.point, w.start):
 		return nil
 	}
-	if err := w.print(c); err != nil {
+	show := w.print
+	if w.printer != nil {
+		show = w.printer
+	}
+	if err := show(c); err != nil {
 		return err
+	}
+	if w.moved != nil {
+		w.moved(c.number)
 	}
 	if w.printed++; w.printed == w.count {
 		return errDone

@@ -269,6 +269,8 @@ func TestCommandLine(t *testing.T) {
 	for args, want := range map[string]int{
 		"":                                   2,
 		"-peer x -socket y":                  2,
+		"-peer x -topology y":                2,
+		"-topology /nonexistent.json":        1,
 		"-peer x -magic 5000000000":          2,
 		"-peer x -from yesterday":            2,
 		"-peer x -count -1":                  2,
