@@ -28,6 +28,7 @@ type crowd struct {
 	manager *connmgr.Manager
 	turn    chan struct{} // holds one while a peer is followed
 	result  chan error    // of the wallet's work
+	over    chan struct{} // closed when nobody is to be followed any more
 
 	look  time.Duration // between two looks of who stands by
 	tweak func(*governor.Config)
@@ -51,7 +52,7 @@ func newCrowd(w *wallet, file string, network connmgr.Network) (c *crowd, err er
 	if err != nil {
 		return nil, err
 	}
-	c = &crowd{w: w, network: network, turn: make(chan struct{}, 1), result: make(chan error, 1), look: lookEvery}
+	c = &crowd{w: w, network: network, turn: make(chan struct{}, 1), result: make(chan error, 1), over: make(chan struct{}), look: lookEvery}
 	w.moved = c.moved
 	c.roots, err = topology.NewProvider(t, topology.ProviderConfig{
 		Magic: uint32(network), Dir: filepath.Dir(file), Seed: rand.Uint64(),
@@ -92,6 +93,7 @@ func (c *crowd) run(ctx context.Context) error {
 		ended <- nil
 	case <-ctx.Done():
 	}
+	close(c.over)
 	stop()
 	if e := <-ended; err == nil && ctx.Err() == nil && !errors.Is(e, context.Canceled) {
 		err = e
@@ -132,6 +134,9 @@ func (c *crowd) attend(ctx context.Context, peer string, headers *chainsync.Clie
 		select {
 		case c.turn <- struct{}{}:
 			defer func() { <-c.turn }()
+			if c.isOver() {
+				return nil
+			}
 			return c.lead(ctx, peer, headers, fetcher)
 		case <-tick.C:
 			tip, err := headers.Tip(ctx)
@@ -172,9 +177,9 @@ func (c *crowd) lead(ctx context.Context, peer string, headers *chainsync.Client
 	switch {
 	case errors.Is(err, errDone):
 		c.result <- err
-		<-ctx.Done()
+		<-c.over // before anybody else has the turn
 		return nil
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || c.isOver():
 		return nil
 	case context.Cause(run) == errBehind:
 		err = errBehind
@@ -187,6 +192,15 @@ func (c *crowd) lead(ctx context.Context, peer string, headers *chainsync.Client
 	}
 	slog.Warn("not followed any more", "peer", peer, "err", err)
 	return fmt.Errorf("%s: %w", peer, err)
+}
+
+func (c *crowd) isOver() bool {
+	select {
+	case <-c.over:
+		return true
+	default:
+		return false
+	}
 }
 
 // moved notes that the chain goes on.
