@@ -3,6 +3,7 @@ package artifact
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -40,7 +41,9 @@ func (c *Core) Publish(now time.Duration, a *Artifact) error {
 type UnknownKindError struct{ Kind uint32 }
 
 // Error says that the kind is not configured; which one is in Kind.
-func (e *UnknownKindError) Error() string { return "artifact: kind is not configured" }
+func (e *UnknownKindError) Error() string {
+	return fmt.Sprintf("artifact: kind %d is not configured", e.Kind)
+}
 
 // holders are the peers known to hold an artifact under way whole.
 func (c *Core) holders(id ID) (out []*peer) {
