@@ -91,6 +91,7 @@ type retryError struct {
 	after time.Duration
 }
 
+// Unwrap returns the error itself.
 func (e *retryError) Unwrap() error { return e.error }
 
 // RetryAfter is how long to wait before the next attempt.
@@ -105,6 +106,7 @@ func (e *retryError) Fault() string {
 	return FaultBenign
 }
 
+// Error adds when to try again.
 func (e *retryError) Error() string {
 	return fmt.Sprintf("%v (retry after %v)", e.error, e.after)
 }
@@ -123,7 +125,10 @@ type blamed struct {
 	fault string
 }
 
+// Unwrap returns the error itself.
 func (e *blamed) Unwrap() error { return e.error }
+
+// Fault says whose fault it is.
 func (e *blamed) Fault() string { return e.fault }
 
 // Refusal says why an inbound connection was not served, or an outgoing one not opened: a limit with its scope, its size, how

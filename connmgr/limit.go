@@ -81,6 +81,7 @@ const (
 	phaseClosing        // refused or answered; waits for the other end to close (connmgr §1.9)
 )
 
+// String is the phase in a word, as Explain has it.
 func (p phase) String() string { return [...]string{"parked", "handshake", "answered", "lingers"}[p] }
 
 // limiter classifies accepted sockets and keeps the un-negotiated budget: pure, bounded by Limits.Unnegotiated entries. Finding
