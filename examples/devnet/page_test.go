@@ -130,6 +130,21 @@ func TestMetricsEqualThePage(t *testing.T) {
 	}
 }
 
+// TestDownNodeExplainsNobody: who asks about a node that it has not seen go is told of no peers, which is no error.
+func TestDownNodeExplainsNobody(t *testing.T) {
+	t.Parallel()
+	url := shown(t, 3)
+	require.Eventually(t, func() bool { return len(fetch(t, url+"/api/explain?node=1")) > len("[]\n") }, 20*time.Second, 20*time.Millisecond)
+	req, err := http.NewRequest(http.MethodPost, url+"/api/kill?node=1", nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer t")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, 200, resp.StatusCode)
+	require.JSONEq(t, "[]", string(fetch(t, url+"/api/explain?node=1")))
+}
+
 // TestPageInABrowser loads the page in a browser, looks at the graph, kills a node there and asks why a peer is where it is. With
 // HEARTH_SHOTS=DIR it leaves screenshots.
 func TestPageInABrowser(t *testing.T) {

@@ -66,11 +66,10 @@ func (n *network) Explain(id int) ([]page.Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := m.up()
+	at, out := m.up(), []page.Explanation{}
 	if at == nil {
-		return nil, fmt.Errorf("%w: node %d is down", page.ErrNotNow, id)
+		return out, nil // who looks may have asked before it saw the node go
 	}
-	out := []page.Explanation{}
 	for _, e := range at.Governor().Peers(0) {
 		x := page.Explanation{Peer: -1, Addr: e.Peer.String(), Temperature: e.Temperature.String(), State: e.State, Text: e.String()}
 		if to, ok := n.faults.at[e.Peer]; ok {

@@ -13,7 +13,7 @@
 //	                               one counter in the snapshots that are kept, of node I or of all together: a list of
 //	                               {"snapshot", "seconds", "value"}, oldest first; K is a key of "counters"
 //	GET  /api/log?after=N&limit=L  events after number N, the latest L of them (200, at most 500)
-//	GET  /api/explain?node=I       what node I thinks of its peers, and why
+//	GET  /api/explain?node=I       what node I thinks of its peers, and why; [] while it is down
 //	GET  /api/stream               server-sent events: "history" once (a list of points, at most 600, one a second), then with
 //	                               each snapshot "state" (the snapshot without counters) and "log" (a list of events)
 //	POST /api/kill?node=I          end a node as if its process had been killed

@@ -116,9 +116,9 @@ type Explanation struct {
 // Host is what is shown: one node or several. Its methods are called from several goroutines. Errors wrap [ErrNoNode] or [ErrNotNow]
 // where they apply.
 type Host interface {
-	Snapshot() Snapshot                  // without number, totals and counters
-	Log(after uint64, limit int) []Event // in order, those after a number, the latest of them if there are more
-	Explain(node int) ([]Explanation, error)
+	Snapshot() Snapshot                      // without number, totals and counters
+	Log(after uint64, limit int) []Event     // in order, those after a number, the latest of them if there are more
+	Explain(node int) ([]Explanation, error) // none of a node that is down
 }
 
 // Faults is what a [Host] implements as well if its nodes can be broken from the page.

@@ -31,7 +31,7 @@ async function explain() {
   if (chosen === null) return;
   const was = chosen, id = state.nodes[was].peer ? 0 : was;
   let list = [];
-  try { if (state.nodes[id].up) list = await get("api/explain?node=" + id); } catch { /* it has gone down meanwhile */ }
+  try { if (state.nodes[id].up) list = await get("api/explain?node=" + id); } catch { /* the server has gone, which the stream will tell */ }
   if (chosen !== was) return;
   explained = list;
   showPeers();
