@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	network       = connmgr.Preview
+	network       = connmgr.Network(42)   // none of the public ones, where what is told of addresses here would not be believed
 	keepAlive     = 30 * time.Millisecond // short, so that several fit into a test
 	keepAliveWord = 0x1234                // the one cookie that gouroboros uses for ever (wire §15)
 )
