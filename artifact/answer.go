@@ -245,12 +245,17 @@ func (v *View) busy(tail bool) bool {
 }
 
 // restsUntil is when what is pending may be said: at once, unless something was said a moment ago. While little happens nothing
-// waits; when much does, entries share messages, each of which costs both ends more than what is in it, and they rest longer on a
-// busy link. What will be pushed waits less, so that most bodies come before they are offered by others; and offers of what others
-// push give way to the pushes, even if nothing else happens, and at one end of a link to those of the other: a known in answer is cheaper
-// than offers that cross. What is urgent, withdraw-1, and a new session do not wait.
+// waits; when much does, offers share messages, each of which costs both ends more than what is in it, and they rest longer on a
+// busy link. What is pushed does not wait: each hop would add to what the whole tree takes.
+//
+// Offers of what others push give way to the pushes, even if nothing else happens. Those that come first make the consumer wait for
+// the push, and fetch what is on its way already, which makes the next push later: so they rest the longer the longer the consumer has
+// fetched nothing of that kind, and not long when the tree is broken. At the end of a link that was dialled they also wait for those of
+// the other end: a known in answer is cheaper than offers that cross.
+//
+// What is urgent, withdraw-1, and a new session do not wait.
 func (v *View) restsUntil() time.Duration {
-	if v.saidAt == 0 || v.ngone > 0 || v.initial != nil {
+	if v.saidAt == 0 || v.ngone > 0 || v.initial != nil || v.pushDue {
 		return 0
 	}
 	for _, n := range v.npend[Urgent] {
@@ -258,20 +263,18 @@ func (v *View) restsUntil() time.Duration {
 			return 0
 		}
 	}
-	push, offer := pushRest, offerRest
+	offer, calm := offerRest, calmRest
 	if v.gap < busyGap {
-		push, offer = busyPushRest, busyOfferRest
+		offer, calm = busyOfferRest, busyCalmRest
 	}
-	switch {
-	case v.pushDue:
-		return v.saidAt + push
-	case v.offerDue || v.repairDue == 0:
+	if v.offerDue || v.repairDue == 0 {
 		return v.saidAt + offer
 	}
+	repair := min(max(v.repairDue-v.mendedAt, repairRest), calm)
 	if v.yields {
-		return max(v.saidAt+2*offer, v.repairDue+2*repairRest)
+		offer, repair = 2*offer, 2*repair
 	}
-	return max(v.saidAt+offer, v.repairDue+repairRest)
+	return max(v.saidAt+offer, v.repairDue+repair)
 }
 
 func (v *View) anyPending() bool {

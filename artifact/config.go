@@ -110,13 +110,14 @@ const (
 	tickEvery        = time.Second
 	tailDelay        = 100 * time.Millisecond
 	disposeDelay     = 100 * time.Millisecond
-	pushRest         = 2 * time.Millisecond
 	offerRest        = 10 * time.Millisecond
-	repairRest       = 2 * time.Millisecond
+	// What only repairs the push tree rests as long as nothing had to be repaired, within repairRest and calmRest.
+	repairRest = 2 * time.Millisecond
+	calmRest   = 8 * time.Millisecond
 	// Where entries follow each other in less than busyGap, they rest longer.
 	busyGap       = 5 * time.Millisecond
-	busyPushRest  = 3 * time.Millisecond
 	busyOfferRest = 20 * time.Millisecond
+	busyCalmRest  = 64 * time.Millisecond
 	// What waits for company waits until the next multiple of these, so that one wake-up serves many peers.
 	restGrid      = 2 * time.Millisecond
 	tailGrid      = 20 * time.Millisecond // dispositions too

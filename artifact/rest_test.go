@@ -48,8 +48,8 @@ func TestOffersRestWhileMuchHappens(t *testing.T) {
 	require.Equal(t, 2, entries(), "urgent, and what waits with it")
 }
 
-// What will be pushed waits less than what is offered, and only until it has been said.
-func TestPushesRestLess(t *testing.T) {
+// What will be pushed does not wait, and takes what rests along.
+func TestPushesDoNotRest(t *testing.T) {
 	b := newBench(t, 64)
 	b.v.eager[0] = true
 	b.now = time.Second
@@ -63,7 +63,7 @@ func TestPushesRestLess(t *testing.T) {
 	b.publish(Normal)
 	require.Equal(t, b.now+offerRest, b.v.restsUntil())
 	push()
-	require.Equal(t, b.now+pushRest, b.v.restsUntil())
+	require.Zero(t, b.v.restsUntil())
 	require.Len(t, b.next(), 2)
 	b.publish(Normal)
 	require.Equal(t, b.now+offerRest, b.v.restsUntil(), "the push has been said")
@@ -77,31 +77,97 @@ func TestPushesRestLess(t *testing.T) {
 func TestOffersGiveWayToPushes(t *testing.T) {
 	b := newBench(t, 64)
 	b.now = time.Second
-	offer := func(size int) {
-		_, err := b.tab.Publish(b.now, b.art(0, Normal, size))
+	offer := func(size int) *Artifact {
+		a := b.art(0, Normal, size)
+		_, err := b.tab.Publish(b.now, a)
 		require.NoError(t, err)
+		return a
 	}
 	offer(100)
 	require.Len(t, b.next(), 1, "the first of all")
 	b.now += time.Second
+	b.v.mendedAt = b.now
 	offer(100)
 	require.Equal(t, b.now+repairRest, b.v.restsUntil())
 	offer(pushThreshold + 1)
 	require.LessOrEqual(t, b.v.restsUntil(), b.now)
 	require.Len(t, b.next(), 2, "together")
 	b.now += time.Second
+	b.v.mendedAt = b.now
 	offer(100)
 	b.now += repairRest / 2
-	offer(100)
+	a := offer(100)
 	require.Equal(t, b.now+repairRest/2, b.v.restsUntil(), "since the first")
 	b.v.yields = true
 	require.Equal(t, b.now+repairRest*3/2, b.v.restsUntil(), "the end that was dialled waits for the other's offer")
+	b.v.yields = false
+
+	// All that waited is known: what comes next waits for itself.
+	for _, r := range b.tab.regs {
+		if r.art != nil && b.v.state(r.art.slot).pending() {
+			b.v.known(b.now, r.art.slot)
+		}
+	}
+	require.NotEqual(t, slotFresh, b.v.state(a.slot))
+	b.now += time.Second
+	b.v.mendedAt = b.now
+	offer(100)
+	require.Equal(t, b.now+repairRest, b.v.restsUntil())
 }
 
-// On a busy link entries rest longer, so that more of them share a message; at a moderate rate they do not.
+// Offers that only repair the tree rest the longer the longer nothing had to be repaired, longest on a busy link.
+func TestRepairsRestWhileNothingIsBroken(t *testing.T) {
+	b := newBench(t, 256)
+	b.now = time.Second
+	offer := func() (*Artifact, time.Duration) {
+		a := b.art(0, Normal, 100)
+		_, err := b.tab.Publish(b.now, a)
+		require.NoError(t, err)
+		return a, b.v.restsUntil() - b.now
+	}
+	offer()
+	b.next()
+	b.now += time.Second
+	_, rest := offer()
+	require.Equal(t, calmRest, rest)
+	b.next()
+	b.now += time.Second
+	a, _ := offer()
+	b.v.fetched(b.now-5*time.Millisecond, a)
+	require.Equal(t, 5*time.Millisecond, b.v.restsUntil()-b.now, "mended a moment ago")
+	b.v.fetched(b.now, a)
+	require.Equal(t, repairRest, b.v.restsUntil()-b.now)
+	b.next()
+	b.now += time.Second
+	large := b.publish(Normal)
+	b.v.fetched(b.now, large)
+	b.next()
+	b.now += 20 * time.Millisecond
+	_, rest = offer()
+	require.Equal(t, calmRest, rest, "what would not be pushed mends nothing")
+	b.next()
+
+	for range 60 {
+		b.now += time.Millisecond
+		a, _ := offer()
+		for _, e := range b.next() {
+			if e.tag == entryOffer {
+				require.NoError(t, b.dispose(e.slot, e.commit, Have))
+			}
+		}
+		b.tab.Abort(b.now, a.ID)
+	}
+	_, rest = offer()
+	require.Equal(t, busyCalmRest, rest, "busy")
+	b.v.mendedAt = b.now - 30*time.Millisecond
+	require.Equal(t, b.v.saidAt+30*time.Millisecond, b.v.restsUntil())
+	b.v.mendedAt = b.now
+	require.Equal(t, b.v.saidAt+busyOfferRest, b.v.restsUntil())
+}
+
+// On a busy link offers rest longer, so that more of them share a message; at a moderate rate they do not.
 func TestBusyLinksRestLonger(t *testing.T) {
 	b := newBench(t, 64)
-	b.v.eager[0] = true
 	b.now = time.Second
 	every := func(gap time.Duration) {
 		for range 60 {
@@ -116,19 +182,12 @@ func TestBusyLinksRestLonger(t *testing.T) {
 		}
 		b.publish(Normal)
 	}
-	rests := func(offer, push time.Duration) {
-		t.Helper()
-		b.v.pushDue = false
-		require.Equal(t, b.v.saidAt+offer, b.v.restsUntil())
-		b.v.pushDue = true
-		require.Equal(t, b.v.saidAt+push, b.v.restsUntil())
-	}
 	every(20 * time.Millisecond)
-	rests(offerRest, pushRest)
+	require.Equal(t, b.v.saidAt+offerRest, b.v.restsUntil())
 	every(2 * time.Millisecond)
-	rests(busyOfferRest, busyPushRest)
+	require.Equal(t, b.v.saidAt+busyOfferRest, b.v.restsUntil())
 	every(20 * time.Millisecond)
-	rests(offerRest, pushRest)
+	require.Equal(t, b.v.saidAt+offerRest, b.v.restsUntil())
 }
 
 // gatherLink is a Gatherer that notes what left together.

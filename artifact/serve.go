@@ -107,6 +107,9 @@ func (s *server) fetch(p *peer, l *serveLane, m *msgFetch) error {
 	if len(l.q) == pipeFetch {
 		return violation("more than %d fetches on one lane", pipeFetch)
 	}
+	if a, v := s.find(m.artifact), p.prov.view; a != nil && v != nil {
+		v.fetched(s.now, a)
+	}
 	l.last = int64(m.id)
 	l.q = append(l.q, &serving{m: m, at: s.now})
 	s.wake(p, l.stream)

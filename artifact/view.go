@@ -72,6 +72,7 @@ type View struct {
 	yields           bool          // to offers of the other end, which dialled
 	offerDue         bool          // something that will be fetched has
 	repairDue        time.Duration // when something that others push has, 0: nothing
+	mendedAt         time.Duration // when the consumer last fetched something that others push
 
 	eager      []bool // per kind, shared with the link
 	urgentPush int    // largest urgent body pushed to this peer beside eager links, bytes
@@ -93,7 +94,7 @@ func (t *Table) newView(now time.Duration, c viewConfig) (v *View, resumed bool)
 	v = &View{t: t, kinds: c.kinds, eager: c.eager, window: c.window, reserve: c.reserve, yields: c.yields, start: t.commit,
 		shown: newBitmap(n), gone: newBitmap(n), tail: newBitmap(n), initial: newBitmap(n),
 		last: make([]uint32, n/blockSlots), out: map[uint32]outRec{}}
-	v.dry, v.gap = max(now, 1), 20*busyGap
+	v.dry, v.gap, v.mendedAt = max(now, 1), 20*busyGap, now
 	v.have, _ = simplelru.NewLRU[ID, struct{}](haveSize, nil)
 	v.states = make([][3]uint64, n/blockSlots)
 	for c := range v.pend {
@@ -248,6 +249,9 @@ func (v *View) filled(now time.Duration, i int) {
 	if !v.kinds[r.art.kind] {
 		return
 	}
+	if !v.anyPending() { // what waited has become known
+		v.pushDue, v.offerDue, v.repairDue = false, false, 0
+	}
 	v.move(i, slotFresh)
 	switch {
 	case v.pushes(r):
@@ -264,6 +268,13 @@ func (v *View) filled(now time.Duration, i int) {
 func (v *View) repairs(r *register) bool {
 	x := r.art
 	return v.t.kinds.cfg[x.kind].Push == Tree && x.Class != Urgent && x.Bytes != nil && len(x.Bytes) <= pushThreshold && !v.eager[x.kind]
+}
+
+// fetched notes that the consumer fetches a body.
+func (v *View) fetched(now time.Duration, a *Artifact) {
+	if a.slot >= 0 && v.repairs(&v.t.regs[a.slot]) {
+		v.mendedAt = now
+	}
 }
 
 // cleared is the register losing its content; the artifact is still there for the bookkeeping.
