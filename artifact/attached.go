@@ -200,7 +200,9 @@ func (a *attached) receive(ctx context.Context, s Stream, link Link, ended func(
 // take is one message.
 func (r *receiver) take(b []byte) {
 	a, n := r.a, r.a.n
+	asked := time.Since(n.start)
 	m, err := r.decode(r.s, b, r.interest, r.plan)
+	m.asked = asked
 	n.mu.Lock()
 	now := time.Since(n.start)
 	a.read = now

@@ -256,3 +256,62 @@ func TestPushWhileTheFetchRuns(t *testing.T) {
 	require.Equal(t, Delivered, x.verdicts()[0])
 	require.Equal(t, Delivered, y.verdicts()[0])
 }
+
+// What the bouncer said of an offer counts as of when it was asked: meanwhile the artifact may have come another way, been judged and
+// purged, and must not be fetched again. Asked afterwards, it may want what was purged.
+func TestOfferOfWhatWasPurgedMeanwhile(t *testing.T) {
+	w := smallWorld(t)
+	x, y := w.peer(true, true), w.peer(true, true)
+	body := []byte("x")
+	e := offerOf(0, 1, body)
+	d := decoder{window: 64}
+	w.wait(time.Millisecond)
+	m, err := d.decode(OfferOut, appendOffers(nil, 1, e.append(nil)), w.bouncer, nil)
+	require.NoError(t, err)
+	m.asked = w.now
+
+	w.wait(time.Millisecond)
+	y.offers(e)
+	y.serve(BulkOut, y.fetches(BulkOut)[0], body)
+	w.accept()
+	w.wait(time.Millisecond)
+	require.True(t, w.core.Remove(w.now, e.id))
+	w.settle()
+
+	w.wait(time.Millisecond)
+	require.NoError(t, w.core.receive(w.now, x.p, &m))
+	w.settle()
+	require.Empty(t, x.fetches(BulkOut))
+	require.Equal(t, map[uint32]Verdict{0: Have}, x.verdicts())
+
+	e.slot, e.commit = 1, 2
+	x.offers(e)
+	require.Len(t, x.fetches(BulkOut), 1, "wanted again")
+}
+
+// The same of offers that wait in the stash.
+func TestStashedOfferOfWhatWasPurgedMeanwhile(t *testing.T) {
+	w := smallWorld(t)
+	x, y := w.peer(true, true), w.peer(true, true)
+	body := []byte("x")
+	e := offerOf(0, 1, body)
+	wants := w.bouncer
+	w.bouncer = func(uint32, ID, []byte) Interest { return MaybeLater }
+	x.offers(e)
+	require.Equal(t, map[uint32]Verdict{0: Later}, x.verdicts())
+	w.bouncer = wants
+	held := w.core.Held(1)
+	require.Len(t, held, 1)
+
+	w.wait(time.Millisecond)
+	y.offers(e)
+	y.serve(BulkOut, y.fetches(BulkOut)[0], body)
+	w.accept()
+	w.wait(time.Millisecond)
+	require.True(t, w.core.Remove(w.now, e.id))
+	w.settle()
+	w.core.Refresh(w.now, 1, held, []Interest{Wants(Normal)}, nil)
+	w.settle()
+	require.Empty(t, x.fetches(BulkOut))
+	require.Equal(t, map[uint32]Verdict{0: Have}, x.verdicts())
+}

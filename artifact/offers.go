@@ -6,8 +6,8 @@ import (
 )
 
 // offersMessage processes one answer.
-func (c *Consumer) offersMessage(p *peer, m *fromProvider, js []judged) error {
-	s := &p.con
+func (c *Consumer) offersMessage(p *peer, msg *message) error {
+	s, m := &p.con, &msg.prov
 	if s.state < conRun || len(s.granted) == 0 {
 		return violation("offers without a requestNext")
 	}
@@ -21,7 +21,7 @@ func (c *Consumer) offersMessage(p *peer, m *fromProvider, js []judged) error {
 	s.answers++
 	s.changed = true
 	for i := range m.offers {
-		if err := c.entry(p, &m.offers[i], js[i]); err != nil {
+		if err := c.entry(p, &m.offers[i], msg.js[i], msg.asked); err != nil {
 			return err
 		}
 		if p.gone {
@@ -37,8 +37,8 @@ func (c *Consumer) offersMessage(p *peer, m *fromProvider, js []judged) error {
 	return nil
 }
 
-// entry processes one offer, push, withdraw, known or synced.
-func (c *Consumer) entry(p *peer, e *entry, j judged) error {
+// entry processes one offer, push, withdraw, known or synced. The bouncer has been asked since asked.
+func (c *Consumer) entry(p *peer, e *entry, j judged, asked time.Duration) error {
 	s, a := &p.con, p.acct
 	if e.tag == entrySynced {
 		if s.synced {
@@ -124,7 +124,7 @@ func (c *Consumer) entry(p *peer, e *entry, j judged) error {
 	if !e.partial() {
 		c.offered(p, e.id, whole)
 	}
-	v, at := c.atOnce(e.id, whole, j.interest)
+	v, at := c.atOnce(e.id, whole, j.interest, asked)
 	if e.tag == entryPush {
 		c.countPush(p, ki, e, at && v != Unwanted || c.holdsBody(e.id) || c.checks.get(e.id, c.now) != nil)
 	}
@@ -160,14 +160,17 @@ func (c *Consumer) ordinary(p *peer, e *entry) bool {
 	return false
 }
 
-// atOnce is the verdict on an offer that needs no body: a is what is here under its id. False: there is none yet.
-func (c *Consumer) atOnce(id ID, a *Artifact, in Interest) (v Verdict, ok bool) {
+// atOnce is the verdict on an offer that needs no body: a is what is here under its id, and the bouncer has been asked since asked.
+// False: there is none yet.
+func (c *Consumer) atOnce(id ID, a *Artifact, in Interest, asked time.Duration) (v Verdict, ok bool) {
 	if a != nil {
 		return Have, true
 	}
 	switch ck := c.checks.get(id, c.now); {
 	case ck != nil && ck.verdict == Invalid:
 		return Invalid, true
+	case ck != nil && ck.at > asked: // it has come, been judged and left while the bouncer spoke
+		return Have, true
 	case ck != nil && in >= MaybeLater:
 		return Unwanted, true
 	}

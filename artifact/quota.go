@@ -77,6 +77,7 @@ func (q *quotas) fits(a *account, k *KindConfig, ki int, n, disk int64, window i
 // check is a verdict that is remembered: the receive check of artifact §6.5.
 type check struct {
 	verdict Verdict // Delivered or Invalid
+	at      time.Duration
 	expiry  time.Duration
 	owner   *account
 	id      ID
@@ -97,12 +98,12 @@ func newReceiveCheck() *receiveCheck {
 
 func (r *receiveCheck) open(a *account) { a.checked = true }
 
-func (r *receiveCheck) put(a *account, id ID, v Verdict, expiry time.Duration) {
+func (r *receiveCheck) put(a *account, id ID, v Verdict, now time.Duration) {
 	if a == nil || !a.checked {
 		a = &r.former
 	}
 	r.drop(id)
-	c := &check{verdict: v, expiry: expiry, id: id}
+	c := &check{verdict: v, at: now, expiry: now + checkLife, id: id}
 	r.byID[id] = c
 	r.give(c, a)
 }

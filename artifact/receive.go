@@ -7,6 +7,7 @@ type message struct {
 	stream Stream
 	prov   fromProvider
 	js     []judged
+	asked  time.Duration // when decode began, and so before the bouncer was asked; 0: now
 	cons   toProvider
 	ctl    control
 	fetch  *msgFetch
@@ -95,6 +96,9 @@ func (c *Core) receive(now time.Duration, p *peer, m *message) error {
 	if p.gone {
 		return nil
 	}
+	if m.asked == 0 {
+		m.asked = now
+	}
 	err := c.dispatch(p, m)
 	if err != nil {
 		c.fail(p, err, true)
@@ -124,7 +128,7 @@ func (c *Core) dispatch(p *peer, m *message) error {
 		case tagInitNo:
 			return c.con.initNo(p, m.prov.reason)
 		}
-		return c.con.offersMessage(p, &m.prov, m.js)
+		return c.con.offersMessage(p, m)
 	case m.stream == OfferIn:
 		switch m.cons.tag {
 		case tagInit:

@@ -346,5 +346,5 @@ func TestReceiveCheckIsBounded(t *testing.T) {
 	require.Zero(t, a.checks.n)
 	require.Equal(t, receiveChecks, r.former.checks.n)
 	require.NotNil(t, r.get(name(10), 0))
-	require.Nil(t, r.get(name(10), time.Hour), "expired")
+	require.Nil(t, r.get(name(10), time.Hour+checkLife), "expired")
 }

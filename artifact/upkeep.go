@@ -110,6 +110,7 @@ type HeldOffer struct {
 	serial uint64
 	slot   uint32
 	commit uint64
+	asked  time.Duration
 	stash  bool
 }
 
@@ -127,13 +128,13 @@ func (c *Core) Held(kind uint32) (out []HeldOffer) {
 		from := len(out)
 		for _, o := range s.held {
 			if o.kind == ki && o.d != nil && (o.d.state == downWant || o.d.state == downGrace) {
-				out = append(out, HeldOffer{ID: o.id, Attr: o.attr, p: p, serial: p.serial, slot: o.slot, commit: o.commit})
+				out = append(out, HeldOffer{ID: o.id, Attr: o.attr, p: p, serial: p.serial, slot: o.slot, commit: o.commit, asked: c.now})
 			}
 		}
 		slices.SortFunc(out[from:], func(a, b HeldOffer) int { return int(a.slot) - int(b.slot) })
 		for _, slot := range s.stash.Keys() {
 			if x, _ := s.stash.Peek(slot); x.kind == ki {
-				out = append(out, HeldOffer{ID: x.id, Attr: x.attr, p: p, serial: p.serial, slot: slot, commit: x.commit, stash: true})
+				out = append(out, HeldOffer{ID: x.id, Attr: x.attr, p: p, serial: p.serial, slot: slot, commit: x.commit, asked: c.now, stash: true})
 			}
 		}
 	}
@@ -256,6 +257,10 @@ func (c *Consumer) promote(h HeldOffer, in Interest) {
 	if ck := c.checks.get(o.id, c.now); ck != nil {
 		if ck.verdict == Invalid {
 			c.verdict(o, Invalid)
+			return
+		}
+		if ck.at > h.asked { // as in atOnce
+			c.verdict(o, Have)
 			return
 		}
 		c.checks.drop(o.id)

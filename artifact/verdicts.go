@@ -180,7 +180,7 @@ func (c *Core) Reject(now time.Duration, id ID, forever bool) bool {
 	v := Unwanted
 	if forever {
 		v = Invalid
-		c.con.checks.put(d.charge, id, Invalid, now+checkLife)
+		c.con.checks.put(d.charge, id, Invalid, now)
 	}
 	art, suppliers, kind := d.art, d.suppliers, d.kind
 	d.art = nil
@@ -240,7 +240,7 @@ func (c *Core) Remove(now time.Duration, id ID) bool {
 	}
 	delete(c.store, id)
 	a.wait.remove()
-	c.con.checks.put(c.con.accts[a.from], id, Delivered, now+checkLife)
+	c.con.checks.put(c.con.accts[a.from], id, Delivered, now)
 	if c.table.Abort(now, id) {
 		c.showAll()
 	}
