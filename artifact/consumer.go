@@ -195,7 +195,7 @@ func (c *Consumer) forget(a *account) {
 func (c *Consumer) initMessage(p *peer) []byte {
 	m := msgInit{version: 1, epoch: c.epoch, window: c.cfg.Window, reserve: c.cfg.UrgentReserve, inline: c.cfg.InlineBytes}
 	for i := range c.kinds.cfg {
-		eager := c.kinds.cfg[i].Push == Tree && (p.link.on[i] || c.eagerLinks(i) < eagerWanted)
+		eager := c.kinds.cfg[i].Push == Tree && (p.link.on[i] || c.provenLinks(i) < eagerWanted)
 		p.link.wish[i] = wishOf(eager)
 		p.link.agree(i)
 		m.kinds = append(m.kinds, kindWish{c.kinds.cfg[i].ID, eager})
@@ -219,16 +219,21 @@ func (a *account) settled(i int) uint64 {
 	return 0
 }
 
-// eagerLinks counts the links that push bodies of a kind to us. Those of which the peer has not said whether it will are not counted: a
-// node that begins wants all its links to push, and prunes. With a few of them, of which the other ends want a few of theirs, the tree
-// would begin in pieces, and pieces grow together slowly.
-func (c *Consumer) eagerLinks(kind int) (n int) {
+// provenLinks counts the eager links that bodies of a kind have come over first. Others are not counted: a node that begins wants all
+// its links to push, and prunes. With a few of them, of which the other ends want a few of theirs, the tree would begin in pieces, and
+// pieces grow together slowly.
+func (c *Consumer) provenLinks(kind int) (n int) {
 	for _, p := range c.peers {
-		if p.link.on[kind] {
+		if p.link.on[kind] && p.link.first[kind] > 0 {
 			n++
 		}
 	}
 	return n
+}
+
+// hasParent reports whether a link pushes bodies of a kind to us.
+func (c *Consumer) hasParent(kind int) bool {
+	return slices.ContainsFunc(c.peers, func(p *peer) bool { return p.link.on[kind] })
 }
 
 // initOk begins the session.

@@ -62,7 +62,7 @@ func (c *Consumer) attach(o *offer, body []byte) {
 
 // expectsPush: grace is waited only for small bodies of a kind that has an eager link, never for urgent ones.
 func (c *Consumer) expectsPush(o *offer) bool {
-	return o.size <= pushThreshold && o.class != Urgent && c.kinds.cfg[o.kind].Push == Tree && c.eagerLinks(o.kind) > 0
+	return o.size <= pushThreshold && o.class != Urgent && c.kinds.cfg[o.kind].Push == Tree && c.hasParent(o.kind)
 }
 
 // graceTime is 2.5 × the median smoothed round trip, within 2 and 100 ms. Under load pushes come later than round trips tell, and

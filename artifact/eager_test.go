@@ -102,29 +102,44 @@ func TestRowSilentEagerParent(t *testing.T) {
 	require.EqualValues(t, 1, told)
 }
 
-// A network in which all begin at once is one tree from the first bodies on: everybody wants every link to push, and prunes. With
-// a few links that both ends happen to want, the tree would be in pieces for dozens of bodies, each of which costs a grace.
+// A network without bodies yet is one tree from the first on, whether all begin at once or link after link: whoever has not seen yet
+// which links are of use wants every one to push, and prunes. With a few links that both ends happen to want, the tree would be in
+// pieces for dozens of bodies, each of which costs a grace.
 func TestNewNetworkIsOneTree(t *testing.T) {
 	pure(t)
 	for seed := uint64(31); seed < 41; seed++ {
-		s := newSimNet(t, seed)
-		s.cfg = oneKind
-		for range 16 {
-			s.addNode()
+		for _, together := range []bool{true, false} {
+			s := newSimNet(t, seed)
+			s.cfg = oneKind
+			for range 16 {
+				s.addNode()
+			}
+			latency := func() time.Duration { return time.Duration(10+s.rnd.IntN(20)) * time.Millisecond }
+			if together {
+				s.graph(6, latency, 1.25e8)
+			} else {
+				for _, d := range []int{1, 2, 3, 8} { // neighbours first
+					for i := range 16 {
+						if d < 8 || i < 8 {
+							s.connect(s.nodes[i], s.nodes[(i+d)%16], latency(), 1.25e8)
+							s.run(s.now + time.Duration(s.rnd.IntN(100))*time.Millisecond)
+						}
+					}
+				}
+			}
+			s.run(s.now + 2*time.Second)
+			for i := range 20 {
+				id := s.nodes[i%16].publish(1, randomBody(s.rnd, 500, Normal))
+				s.everywhere(5*time.Second, []ID{id})
+			}
+			fetched, copies := uint64(0), uint64(0)
+			for _, n := range s.nodes {
+				c := n.core.Counters()
+				fetched += c.BodiesReceived - c.PushesReceived
+				copies += c.BodiesReceived
+			}
+			require.LessOrEqual(t, fetched, uint64(3), "of 300 deliveries, seed %d, together %v", seed, together)
+			require.LessOrEqual(t, copies, uint64(400), "most of the second ones are of the first body, seed %d, together %v", seed, together)
 		}
-		s.graph(6, func() time.Duration { return time.Duration(10+s.rnd.IntN(20)) * time.Millisecond }, 1.25e8)
-		s.run(2 * time.Second)
-		for i := range 20 {
-			id := s.nodes[i%16].publish(1, randomBody(s.rnd, 500, Normal))
-			s.everywhere(5*time.Second, []ID{id})
-		}
-		fetched, copies := uint64(0), uint64(0)
-		for _, n := range s.nodes {
-			c := n.core.Counters()
-			fetched += c.BodiesReceived - c.PushesReceived
-			copies += c.BodiesReceived
-		}
-		require.LessOrEqual(t, fetched, uint64(3), "of 300 deliveries, seed %d", seed)
-		require.LessOrEqual(t, copies, uint64(400), "most of the second ones are of the first body, seed %d", seed)
 	}
 }
