@@ -113,7 +113,7 @@ const (
 	offerRest        = 10 * time.Millisecond
 	// What only repairs the push tree rests as long as nothing had to be repaired, within repairRest and calmRest.
 	repairRest = 2 * time.Millisecond
-	calmRest   = 8 * time.Millisecond
+	calmRest   = 32 * time.Millisecond
 	// Where entries follow each other in less than busyGap, they rest longer.
 	busyGap       = 5 * time.Millisecond
 	busyOfferRest = 20 * time.Millisecond

@@ -361,7 +361,7 @@ func TestBusyLinkIsNoChurn(t *testing.T) {
 		x := w.peer(true, true)
 		for i := range 1200 {
 			if honest {
-				a := publishIn(t, w, []byte{byte(i), byte(i >> 8)}, Normal)
+				a := publishIn(t, w, append(make([]byte, pushThreshold), byte(i), byte(i>>8)), Normal) // of what may be pushed, offers rest
 				x.send(OfferIn, msgRequestNext{64, 0}.append(nil))
 				w.wait(12 * time.Millisecond)
 				var shown []disposition
