@@ -187,6 +187,13 @@ func (s *spoiler) hand(to, from net.Conn, spoil bool) {
 	}
 }
 
+// spoilt is how many pieces it has spoilt so far.
+func (s *spoiler) spoilt() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bad
+}
+
 func (s *spoiler) close() int {
 	s.ln.Close()
 	s.mu.Lock()
