@@ -169,7 +169,7 @@ func (c *Consumer) atOnce(id ID, a *Artifact, in Interest, asked time.Duration) 
 	switch ck := c.checks.get(id, c.now); {
 	case ck != nil && ck.verdict == Invalid:
 		return Invalid, true
-	case ck != nil && ck.at > asked: // it has come, been judged and left while the bouncer spoke
+	case ck != nil && ck.since() > asked: // it has come, been judged and left while the bouncer spoke
 		return Have, true
 	case ck != nil && in >= MaybeLater:
 		return Unwanted, true

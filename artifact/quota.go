@@ -77,12 +77,14 @@ func (q *quotas) fits(a *account, k *KindConfig, ki int, n, disk int64, window i
 // check is a verdict that is remembered: the receive check of artifact §6.5.
 type check struct {
 	verdict Verdict // Delivered or Invalid
-	at      time.Duration
 	expiry  time.Duration
 	owner   *account
 	id      ID
 	node    listNode[*check]
 }
+
+// since is when the verdict was noted.
+func (c *check) since() time.Duration { return c.expiry - checkLife }
 
 // receiveCheck finds verdicts by id over all peers, while each peer's are limited apart, so that none can flush another's.
 type receiveCheck struct {
@@ -103,7 +105,7 @@ func (r *receiveCheck) put(a *account, id ID, v Verdict, now time.Duration) {
 		a = &r.former
 	}
 	r.drop(id)
-	c := &check{verdict: v, at: now, expiry: now + checkLife, id: id}
+	c := &check{verdict: v, expiry: now + checkLife, id: id}
 	r.byID[id] = c
 	r.give(c, a)
 }

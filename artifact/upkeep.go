@@ -259,7 +259,7 @@ func (c *Consumer) promote(h HeldOffer, in Interest) {
 			c.verdict(o, Invalid)
 			return
 		}
-		if ck.at > h.asked { // as in atOnce
+		if ck.since() > h.asked { // as in atOnce
 			c.verdict(o, Have)
 			return
 		}
