@@ -32,9 +32,7 @@ func BenchmarkSwarm(b *testing.B) {
 				for end := next + count; next < end; next++ {
 					if next >= ahead {
 						old := next - ahead
-						for !everywhere(old) {
-							time.Sleep(200 * time.Microsecond)
-						}
+						until(b, func() bool { return everywhere(old) }, "body %d", old)
 						for _, n := range ns { // every node forgets what has been everywhere
 							n.k.forget(ids[old%ahead])
 							n.h.Abort(ids[old%ahead])
@@ -44,9 +42,7 @@ func BenchmarkSwarm(b *testing.B) {
 					ids[next%ahead] = ns[next%16].publish(b, append([]byte(nil), seed...), artifact.Normal)
 				}
 				for i := max(0, next-ahead); i < next; i++ {
-					for !everywhere(i) {
-						time.Sleep(200 * time.Microsecond)
-					}
+					until(b, func() bool { return everywhere(i) }, "body %d", i)
 				}
 			}
 			total := func() (bytes, bodies uint64) {

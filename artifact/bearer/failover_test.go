@@ -72,9 +72,7 @@ func deadlineOf(b []byte) time.Duration {
 }
 
 func (p *pair) settle() {
-	for mains, bulks := 0, 0; mains < 2 || bulks < 4; mains, bulks = p.consumer.net.Bearers() {
-		time.Sleep(time.Millisecond)
-	}
+	p.consumer.up(p.t, 2, 4)
 }
 
 // fall makes one supplier silent after it was asked for a body that the other holds too, and returns that fetch and the next one after
@@ -97,15 +95,11 @@ func (p *pair) fall(class artifact.Class, act func(x *testNode)) (first, next as
 	require.Equal(p.t, i, first.supplier)
 	_, err = y.hs[advertKind].Publish(b, class)
 	require.NoError(p.t, err)
-	for p.consumer.Counters().OffersReceived < offers+2 {
-		time.Sleep(50 * time.Microsecond)
-	}
+	until(p.t, func() bool { return p.consumer.Counters().OffersReceived >= offers+2 }, "both offers")
 	acted = time.Now()
 	act(x)
 	next = <-p.fetches
-	for p.consumer.k.has(id) == nil {
-		time.Sleep(time.Millisecond)
-	}
+	until(p.t, func() bool { return p.consumer.k.has(id) != nil }, "the body")
 	p.silent[i].Store(nil)
 	close(gate)
 	p.settle()

@@ -96,10 +96,8 @@ func TestQuietReconnect(t *testing.T) {
 			cut += n.cut(func(peer artifact.PeerID) bool { return int(peer[0])-1 > i })
 		}
 		require.Equal(t, swarmSize*swarmDegree/2, cut)
-		for ns.traffic().count.Resumed < was.count.Resumed+uint64(2*cut) {
-			time.Sleep(time.Millisecond)
-		}
-		ns.settle()
+		until(t, func() bool { return ns.traffic().count.Resumed >= was.count.Resumed+uint64(2*cut) }, "%d sessions resumed", 2*cut)
+		ns.settle(t)
 		ns.quiet(t)
 		per := float64(ns.traffic().wire) / float64(2*cut) // of the new bearers alone
 		t.Logf("%d reconnects, %.0f bytes received at each end of one", cut, per)

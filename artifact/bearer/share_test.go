@@ -24,9 +24,7 @@ func tcpNodes(t testing.TB, n int, acfg artifact.Config, wrap func(i int, c net.
 	}
 	cfg.Dial = wrappedDial(func(c net.Conn) net.Conn { return wrap(0, c) })
 	ns = append(swarm{newTestNode(t, 1, acfg, cfg, kinds...)}, ns...)
-	for mains, bulks := 0, 0; mains < n-1 || bulks < 2*(n-1); mains, bulks = ns[0].net.Bearers() {
-		time.Sleep(time.Millisecond)
-	}
+	ns[0].up(t, n-1, 2*(n-1))
 	return ns
 }
 
@@ -55,9 +53,7 @@ func TestAbortStopsTheBytes(t *testing.T) {
 	}, artifact.Kind[[]byte]{ID: 7, MaxSize: 64 << 20, Quota: 130 << 20})
 	shut := make(chan struct{})
 	id := ns[1].publish(t, body(1, 64<<20), artifact.Bulk)
-	for before.Load() < 16<<20 {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, func() bool { return before.Load() >= 16<<20 }, "16 MiB")
 	gate.Store(&shut)
 	time.Sleep(20 * time.Millisecond)
 	asked := ns[0].Usage(ns[1].id).Requested
@@ -133,9 +129,7 @@ func BenchmarkSuppliers(b *testing.B) {
 			})
 		}
 		wg.Wait()
-		for ns[0].k.has(id) == nil {
-			time.Sleep(time.Millisecond)
-		}
+		until(b, func() bool { return ns[0].k.has(id) != nil }, "the body")
 		took := time.Since(began)
 		ns.close(b)
 		return took

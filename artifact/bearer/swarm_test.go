@@ -38,7 +38,7 @@ func newSwarm(t testing.TB, cfg swarmConfig) (ns swarm) {
 	for i := range lns {
 		ns = append(ns, cfg.start(t, lns, i))
 	}
-	ns.settle()
+	ns.settle(t)
 	return ns
 }
 
@@ -69,12 +69,29 @@ func (cfg *swarmConfig) wrapper(i int) func(net.Conn) net.Conn {
 	return func(c net.Conn) net.Conn { return cfg.wrap(i, c) }
 }
 
-// settle waits until all bearers are up.
-func (ns swarm) settle() {
-	for _, x := range ns {
-		for mains, bulks := 0, 0; mains < swarmDegree || bulks < 2*swarmDegree; mains, bulks = x.net.Bearers() {
-			time.Sleep(time.Millisecond)
+// until asks again and again until f is true, two minutes at most: these tests are about real sockets, and their time is real.
+func until(t testing.TB, f func() bool, what string, args ...any) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Microsecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(2 * time.Minute); !f(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within two minutes: "+what, args...)
 		}
+	}
+}
+
+// up waits until a node has so many bearers.
+func (x *testNode) up(t testing.TB, mains, bulks int) {
+	t.Helper()
+	until(t, func() bool { m, b := x.net.Bearers(); return m >= mains && b >= bulks }, "%d main and %d bulk bearers", mains, bulks)
+}
+
+// settle waits until all bearers are up.
+func (ns swarm) settle(t testing.TB) {
+	t.Helper()
+	for _, x := range ns {
+		x.up(t, swarmDegree, 2*swarmDegree)
 	}
 }
 
@@ -82,16 +99,10 @@ func (ns swarm) settle() {
 // waits until all are everywhere. What has been everywhere is forgotten, so that the tables stay small. tag tells the bodies of one
 // call from those of another.
 func (ns swarm) spread(t testing.TB, tag uint64, kind, size, count, ahead int, class artifact.Class) {
-	deadline := time.Now().Add(2 * time.Minute)
 	ids := make([]artifact.ID, count)
 	everywhere := func(i int) {
 		for j, n := range ns {
-			for j != i%len(ns) && n.k.has(ids[i]) == nil {
-				if time.Now().After(deadline) {
-					t.Fatalf("body %d of %d has not reached node %d", i, count, j)
-				}
-				time.Sleep(200 * time.Microsecond)
-			}
+			until(t, func() bool { return j == i%len(ns) || n.k.has(ids[i]) != nil }, "body %d of %d at node %d", i, count, j)
 		}
 	}
 	forget := func(i int) {
@@ -120,15 +131,7 @@ func (ns swarm) spread(t testing.TB, tag uint64, kind, size, count, ahead int, c
 
 // await waits until every node has all of them; the publisher of each counts as having it.
 func (ns swarm) await(t testing.TB, ids []artifact.ID) {
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
-		missing := ns.missing(ids)
-		if missing == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d bodies are missing", missing, len(ids)*len(ns))
-		}
-	}
+	until(t, func() bool { return ns.missing(ids) == 0 }, "%d bodies at %d nodes", len(ids), len(ns))
 }
 
 func (ns swarm) missing(ids []artifact.ID) (n int) {
