@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -141,5 +142,54 @@ func TestNewNetworkIsOneTree(t *testing.T) {
 			require.LessOrEqual(t, fetched, uint64(3), "of 300 deliveries, seed %d, together %v", seed, together)
 			require.LessOrEqual(t, copies, uint64(400), "most of the second ones are of the first body, seed %d, together %v", seed, together)
 		}
+	}
+}
+
+// A node that loses its place in the tree of a calm network has the first body that it misses after the longest rest of an offer, a
+// grace and the fetch; the following sooner; and is pushed to again once it was late a few times.
+func TestCalmTreeIsMended(t *testing.T) {
+	pure(t)
+	for seed := uint64(51); seed < 53; seed++ {
+		s := newSimNet(t, seed)
+		s.cfg = oneKind
+		for range 16 {
+			s.addNode()
+		}
+		s.graph(6, func() time.Duration { return time.Duration(5+s.rnd.IntN(10)) * time.Millisecond }, 1.25e8)
+		s.run(2 * time.Second)
+		for i := range 60 {
+			s.nodes[i%16].publish(1, randomBody(s.rnd, 500, Normal))
+			s.run(s.now + 20*time.Millisecond)
+		}
+		s.run(s.now + time.Second)
+
+		x := s.nodes[5]
+		for _, p := range x.core.peers {
+			p.link.on[0] = false
+		}
+		for _, n := range s.nodes {
+			for _, p := range n.core.peers {
+				if p.ID == x.id {
+					p.link.on[0] = false
+				}
+			}
+		}
+		before := x.core.Counters()
+		var took []time.Duration
+		for i := range 30 {
+			id := s.nodes[(6+i%15)%16].publish(1, randomBody(s.rnd, 500, Normal))
+			began := s.now
+			for !x.has(id) {
+				s.run(s.now + time.Millisecond)
+			}
+			took = append(took, s.now-began)
+			s.run(s.now + 50*time.Millisecond)
+		}
+		after := x.core.Counters()
+		t.Logf("seed %d: %v", seed, took)
+		require.Less(t, slices.Max(took), 2*calmRest+graceMax+6*15*time.Millisecond)
+		require.NotZero(t, after.Grafts-before.Grafts)
+		require.LessOrEqual(t, after.BodiesReceived-after.PushesReceived-(before.BodiesReceived-before.PushesReceived), uint64(lateGraft+4), "fetched")
+		require.True(t, x.core.con.hasParent(0))
 	}
 }
