@@ -257,6 +257,17 @@ func TestPushWhileTheFetchRuns(t *testing.T) {
 	require.Equal(t, Delivered, y.verdicts()[0])
 }
 
+// comesAndGoes has the peer deliver a body, which is found valid and purged.
+func (x *puppet) comesAndGoes(e entry, body []byte) {
+	x.w.wait(time.Millisecond)
+	x.offers(e)
+	x.serve(BulkOut, x.fetches(BulkOut)[0], body)
+	x.w.accept()
+	x.w.wait(time.Millisecond)
+	require.True(x.t, x.w.core.Remove(x.w.now, e.id))
+	x.w.settle()
+}
+
 // What the bouncer said of an offer counts as of when it was asked: meanwhile the artifact may have come another way, been judged and
 // purged, and must not be fetched again. Asked afterwards, it may want what was purged.
 func TestOfferOfWhatWasPurgedMeanwhile(t *testing.T) {
@@ -270,13 +281,7 @@ func TestOfferOfWhatWasPurgedMeanwhile(t *testing.T) {
 	require.NoError(t, err)
 	m.asked = w.now
 
-	w.wait(time.Millisecond)
-	y.offers(e)
-	y.serve(BulkOut, y.fetches(BulkOut)[0], body)
-	w.accept()
-	w.wait(time.Millisecond)
-	require.True(t, w.core.Remove(w.now, e.id))
-	w.settle()
+	y.comesAndGoes(e, body)
 
 	w.wait(time.Millisecond)
 	require.NoError(t, w.core.receive(w.now, x.p, &m))
@@ -303,13 +308,7 @@ func TestStashedOfferOfWhatWasPurgedMeanwhile(t *testing.T) {
 	held := w.core.Held(1)
 	require.Len(t, held, 1)
 
-	w.wait(time.Millisecond)
-	y.offers(e)
-	y.serve(BulkOut, y.fetches(BulkOut)[0], body)
-	w.accept()
-	w.wait(time.Millisecond)
-	require.True(t, w.core.Remove(w.now, e.id))
-	w.settle()
+	y.comesAndGoes(e, body)
 	w.core.Refresh(w.now, 1, held, []Interest{Wants(Normal)}, nil)
 	w.settle()
 	require.Empty(t, x.fetches(BulkOut))
