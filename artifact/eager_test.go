@@ -145,8 +145,8 @@ func TestNewNetworkIsOneTree(t *testing.T) {
 	}
 }
 
-// A node that loses its place in the tree of a calm network has the first body that it misses after the longest rest of an offer, a
-// grace and the fetch; the following sooner; and is pushed to again once it was late a few times.
+// A node that loses its place in the tree of a calm network has what it misses after the longest rest of an offer, a grace and the fetch
+// at most, and is pushed to again once it was late a few times.
 func TestCalmTreeIsMended(t *testing.T) {
 	pure(t)
 	for seed := uint64(51); seed < 53; seed++ {
