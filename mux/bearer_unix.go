@@ -18,13 +18,8 @@ type pollReader struct {
 }
 
 func newPollReader(conn net.Conn) bearerReader {
-	switch conn.(type) {
-	case *net.TCPConn, *net.UnixConn:
-	default:
-		return nil
-	}
-	raw, err := conn.(syscall.Conn).SyscallConn()
-	if err != nil {
+	raw := rawSocket(conn)
+	if raw == nil {
 		return nil
 	}
 	r := &pollReader{raw: raw}
@@ -72,4 +67,64 @@ func (r *pollReader) release() {
 		putBlock(r.block)
 		r.block = nil
 	}
+}
+
+// pollWriter writes to a socket what it takes at once.
+type pollWriter struct {
+	raw syscall.RawConn
+	try func(fd uintptr) bool
+	p   []byte
+	n   int
+}
+
+func newPollWriter(conn net.Conn) *pollWriter {
+	raw := rawSocket(conn)
+	if raw == nil {
+		return nil
+	}
+	w := &pollWriter{raw: raw}
+	w.try = w.once
+	return w
+}
+
+// once is the one attempt; its error will be the next one's too.
+func (w *pollWriter) once(fd uintptr) bool {
+	for {
+		n, err := syscall.Write(int(fd), w.p)
+		if err == syscall.EINTR {
+			continue
+		}
+		w.n = max(n, 0)
+		return true
+	}
+}
+
+// write returns how many bytes of a batch the socket has taken.
+func (w *pollWriter) write(b *batch) int {
+	w.p, w.n = b.vec[0], 0
+	if b.n > 1 { // one system call for what is little
+		joined := getBlock(b.bytes)
+		defer putBlock(joined)
+		for _, v := range b.vec[:b.n] {
+			joined.buf = append(joined.buf, v...)
+		}
+		w.p = joined.buf
+	}
+	_ = w.raw.Write(w.try) // what it says of a socket that has ended, the next write says too
+	w.p = nil
+	return w.n
+}
+
+// rawSocket is the descriptor of a socket, nil where there is none.
+func rawSocket(conn net.Conn) syscall.RawConn {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+	default:
+		return nil
+	}
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
 }

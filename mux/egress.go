@@ -165,14 +165,16 @@ func (e *egress) enqueue(s *Stream) {
 
 func (e *egress) flush(s *Stream) error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.err != nil {
-		return e.err
+	err, here := e.err, false
+	if err == nil && e.buffered > 0 && !e.queued {
+		e.queued = true
+		here = s.m.enqueueOrWrite(s, e.headRank())
 	}
-	if e.buffered > 0 && !e.queued {
-		e.enqueue(s)
+	e.mu.Unlock()
+	if here {
+		s.m.writeHere()
 	}
-	return nil
+	return err
 }
 
 // cutFrame takes the first frame out and puts the stream back into the schedule if it has more.

@@ -28,7 +28,10 @@ type Mux struct {
 	mu         sync.Mutex
 	sched      schedule
 	writer     func()        // write, bound once: to start it allocates nothing
-	flushing   bool          // a writer goroutine runs
+	direct     *pollWriter   // nil: nobody but the writer writes to the bearer
+	wroteAt    time.Duration // when the last batch was begun, since epoch
+	unwritten  *batch        // what is left of a batch that the bearer did not take at once; for the writer
+	flushing   bool          // somebody writes: the writer, or who flushes
 	drained    chan struct{} // closed by the writer when nothing is left; made by Close
 	started    bool
 	stopping   bool          // no new streams, arms or sends
@@ -54,6 +57,9 @@ func New(conn net.Conn, cfg Config) *Mux {
 		done: make(chan struct{}), gone: make(chan struct{}),
 	}
 	m.writer = m.write
+	if m.cfg.EgressInterval <= 0 {
+		m.direct = newPollWriter(conn)
+	}
 	m.egressBlock = max(1<<16, HeaderSize+m.cfg.SDUSize)
 	m.streams.Store(&[]*Stream{})
 	setNotSentLowat(conn, m.cfg.NotSentLowat)

@@ -150,7 +150,7 @@ func (s *Stream) TryAppend(rank uint8, p []byte) error {
 	return err
 }
 
-// Flush lets everything appended so far leave. It does not block.
+// Flush lets everything appended so far leave. It does not block: at most it makes the one system call that a bearer takes at once.
 func (s *Stream) Flush() error {
 	if e := s.out.Load(); e != nil {
 		return e.flush(s)

@@ -19,6 +19,8 @@ type batch struct {
 	to     int      // and ends
 	done   []*block // blocks with nothing left to cut
 	n      int      // used in vec
+
+	stamped bool // and perhaps written in part: nothing is added any more
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -38,12 +40,6 @@ func (b *batch) add(in *block, from, to int) {
 	b.n++
 }
 
-func (b *batch) stamp(t uint32) {
-	for _, f := range b.frames[:b.sdus] {
-		binary.BigEndian.PutUint32(f, t)
-	}
-}
-
 // reset gives back the blocks, which the bearer has taken, and forgets the rest.
 func (b *batch) reset() {
 	for i, d := range b.done {
@@ -53,7 +49,19 @@ func (b *batch) reset() {
 	clear(b.frames[:b.sdus])
 	clear(b.vec[:b.n])
 	b.done, b.bufs, b.last = b.done[:0], nil, nil
-	b.sdus, b.bytes, b.n = 0, 0, 0
+	b.sdus, b.bytes, b.n, b.stamped = 0, 0, 0, false
+}
+
+// drop forgets the first n bytes, fewer than all, which the bearer has taken.
+func (b *batch) drop(n int) {
+	b.bytes -= n
+	i := 0
+	for ; n >= len(b.vec[i]); i++ {
+		n -= len(b.vec[i])
+	}
+	left := copy(b.vec[:], b.vec[i:b.n])
+	clear(b.vec[left:b.n])
+	b.n, b.vec[0] = left, b.vec[0][n:]
 }
 
 // enqueue puts a stream into the schedule and sees to it that a writer runs. Called with the stream's egress locked.
@@ -74,47 +82,60 @@ func (m *Mux) startWriter() {
 	}
 }
 
-// next takes the next stream out of the schedule; last says whether the writer has stopped because there is none.
-func (m *Mux) next(empty bool) (s *Stream, stopped bool) {
+// directRest is how long nothing was written to a bearer that rests.
+const directRest = time.Millisecond
+
+// enqueueOrWrite is enqueue for somebody who could write: true asks the caller to, with no lock held, by writeHere. On a bearer that
+// rests that saves a goroutine and the way to it, which together cost about as much as the system call. On a busy one the writer does
+// better: while it is on its way, or at work, more is sent that shares its next batch.
+func (m *Mux) enqueueOrWrite(s *Stream, rank uint8) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s = m.sched.pop()
-	if m.err != nil {
-		s = nil
+	m.sched.push(s, rank)
+	if !m.started {
+		return false
 	}
-	if s == nil && (empty || m.err != nil) {
-		m.flushing = false
-		if m.drained != nil {
-			close(m.drained)
-			m.drained = nil
+	if m.direct == nil || m.flushing || m.err != nil || time.Since(m.epoch)-m.wroteAt < directRest {
+		m.startWriter()
+		return false
+	}
+	m.flushing = true
+	m.workers.Add(1)
+	return true
+}
+
+// writeHere writes one batch, as far as the bearer takes it without waiting. What is left, and a bearer that fails, are the writer's.
+func (m *Mux) writeHere() {
+	b := batches.Get().(*batch)
+	if m.fill(b) {
+		m.stamp(b)
+		n := m.direct.write(b)
+		m.bytesOut.Add(uint64(n))
+		if n < b.bytes {
+			b.drop(n)
+			m.unwritten = b
+			go m.writer()
+			return
 		}
-		return nil, true
+		b.reset()
+		if m.pending() {
+			batches.Put(b)
+			go m.writer()
+			return
+		}
 	}
-	return s, false
+	m.stopped(b)
 }
 
 // write is the writer: it lives as long as there is something to send.
 func (m *Mux) write() {
-	defer m.workers.Done()
-	b := batches.Get().(*batch)
-	defer batches.Put(b)
-	for {
-		for b.bytes < m.cfg.BatchBytes && b.sdus < maxBatchSDUs {
-			s, stopped := m.next(b.sdus == 0)
-			if stopped {
-				b.reset()
-				m.settled()
-				return
-			}
-			if s == nil {
-				break
-			}
-			s.out.Load().cutFrame(s, b)
-		}
-		if b.sdus == 0 {
-			continue
-		}
-		began := time.Now()
+	b := m.unwritten
+	m.unwritten = nil
+	if b == nil {
+		b = batches.Get().(*batch)
+	}
+	for b.stamped || m.fill(b) {
+		began := m.stamp(b)
 		if err := m.writeBatch(b, began); err != nil {
 			b.done = nil // the bearer may still hold them
 			b.reset()
@@ -125,10 +146,84 @@ func (m *Mux) write() {
 		b.reset()
 		m.pause(began)
 	}
+	m.stopped(b)
+}
+
+// stopped ends the work of whoever wrote.
+func (m *Mux) stopped(b *batch) {
+	b.reset()
+	batches.Put(b)
+	m.settled()
+	m.workers.Done()
+}
+
+// fill cuts a batch. false: there is nothing to write, and whoever wrote has stopped.
+func (m *Mux) fill(b *batch) bool {
+	for b.sdus == 0 {
+		for b.bytes < m.cfg.BatchBytes && b.sdus < maxBatchSDUs {
+			s, stopped := m.next(b.sdus == 0)
+			if stopped {
+				return false
+			}
+			if s == nil {
+				break
+			}
+			s.out.Load().cutFrame(s, b)
+		}
+	}
+	return true
+}
+
+// next takes the next stream out of the schedule; stopped says that whoever writes has stopped because there is none.
+func (m *Mux) next(empty bool) (s *Stream, stopped bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s = m.sched.pop()
+	if m.err != nil {
+		s = nil
+	}
+	if s == nil && (empty || m.err != nil) {
+		m.stop()
+		return nil, true
+	}
+	return s, false
+}
+
+// pending reports whether there is more to write; if not, whoever wrote has stopped.
+func (m *Mux) pending() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sched.empty() || m.err != nil {
+		m.stop()
+		return false
+	}
+	return true
+}
+
+// stop notes that nobody writes any more. Called with the multiplexer locked.
+func (m *Mux) stop() {
+	m.flushing = false
+	if m.drained != nil {
+		close(m.drained)
+		m.drained = nil
+	}
+}
+
+// stamp notes the time of a batch, also in its SDUs, once.
+func (m *Mux) stamp(b *batch) time.Time {
+	now := time.Now()
+	m.wroteAt = now.Sub(m.epoch)
+	if !b.stamped {
+		b.stamped = true
+		t := uint32(m.wroteAt.Microseconds())
+		for _, f := range b.frames[:b.sdus] {
+			binary.BigEndian.PutUint32(f, t)
+		}
+	}
+	return now
 }
 
 func (m *Mux) writeBatch(b *batch, now time.Time) error {
-	b.stamp(uint32(now.Sub(m.epoch).Microseconds()))
 	if err := m.conn.SetWriteDeadline(now.Add(time.Duration(b.sdus) * m.cfg.SDUTimeout)); err != nil {
 		return err
 	}
