@@ -30,6 +30,7 @@ func TestFlushWrites(t *testing.T) {
 			x, y := dial(t)
 			m := New(x, Config{EgressLimit: 1 << 20})
 			defer m.Close()
+			defer m.Abort(nil)
 			ctx := background(t)
 			var streams []*Stream
 			for n := range uint16(3) {
@@ -90,6 +91,7 @@ func TestFlushWritesInPart(t *testing.T) {
 			require.NoError(t, x.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(4096))
 			m := New(x, Config{EgressLimit: 4 << 20, BatchBytes: 1 << 20, SDUSize: 5000, NotSentLowat: -1})
 			defer m.Close()
+			defer m.Abort(nil)
 			s, err := m.Register(StreamConfig{Number: 7})
 			require.NoError(t, err)
 			m.Start()
