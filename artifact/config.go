@@ -108,8 +108,8 @@ const (
 	ackLimit         = 120 * time.Second // StAck
 	stopLimit        = 120 * time.Second // from our stop to our ctlDone: 60 s for the answers and as much for lanes and acks
 	tickEvery        = time.Second
-	tailDelay        = 100 * time.Millisecond
-	disposeDelay     = 100 * time.Millisecond
+	tailDelay        = 250 * time.Millisecond
+	disposeDelay     = 250 * time.Millisecond
 	offerRest        = 10 * time.Millisecond
 	// What only repairs the push tree rests as long as nothing had to be repaired, within repairRest and calmRest.
 	repairRest = 2 * time.Millisecond
@@ -120,7 +120,7 @@ const (
 	busyCalmRest  = 64 * time.Millisecond
 	// What waits for company waits until the next multiple of these, so that one wake-up serves many peers.
 	restGrid      = 2 * time.Millisecond
-	tailGrid      = 20 * time.Millisecond // dispositions too
+	tailGrid      = 50 * time.Millisecond // dispositions too
 	mainBulkBytes = 128 << 10
 	// delaySignal is the queueing at which the node-wide window shrinks. It is less than the 50 ms of artifact §6.5, for the
 	// queue still grows for a round trip after the signal, and 50 ms are what it may come to (artifact §9).

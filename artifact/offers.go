@@ -324,10 +324,16 @@ func (c *Consumer) queueDisp(p *peer, d disposition, counts bool) {
 		}
 		s.order = keep
 	}
-	// A few milliseconds let dispositions share a message, unless the window gets tight.
-	if len(s.disp) >= c.cfg.Window/8 || len(s.disp) >= maxDispose || s.state != conRun {
+	// A while lets dispositions share a message, unless places or registers get tight.
+	if c.crowded(p) || s.state != conRun {
 		c.wake(p, ControlOut)
 	} else if s.disposeT.pos == 0 {
 		c.timers.set(&s.disposeT, onGrid(c.now+disposeDelay, tailGrid))
 	}
+}
+
+// crowded reports whether the dispositions of a peer should not wait: they are a message full, or an eighth of the window or of the
+// provider's table.
+func (c *Consumer) crowded(p *peer) bool {
+	return len(p.con.disp) >= min(c.cfg.Window/8, len(p.acct.seen)/8, maxDispose)
 }

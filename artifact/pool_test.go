@@ -261,7 +261,7 @@ func TestPeerThatStopsAcking(t *testing.T) {
 	w.bouncer = func(uint32, ID, []byte) Interest { return NotWanted }
 	x := w.peer(true, true)
 	x.offers(offerOf(0, 1, []byte("x")))
-	w.wait(100 * time.Millisecond)
+	w.wait(2 * disposeDelay)
 	require.Len(t, x.take(ControlOut), 1)
 	w.wait(119 * time.Second)
 	require.False(t, x.closed)

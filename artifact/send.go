@@ -160,7 +160,7 @@ func (c *Consumer) controlMessage(p *peer) (Out, bool) {
 		s.haves = nil
 		return send(m)
 	}
-	if len(s.disp) > 0 && (s.disposeT.pos == 0 || len(s.disp) >= c.cfg.Window/8) {
+	if len(s.disp) > 0 && (s.disposeT.pos == 0 || c.crowded(p)) {
 		c.timers.stop(&s.disposeT)
 		m := &control{tag: tagDispose, dispose: c.dispose[:0]}
 		i := 0
