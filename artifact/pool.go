@@ -150,7 +150,7 @@ type Transmit struct {
 // removed in the same list produces nothing. Changes that name what is not there are ignored; the error is that of the first
 // value that could not be encoded, whose change is left out.
 func (p *Pool[T]) Apply(changes []Change[T]) (out []Transmit, err error) {
-	out = make([]Transmit, 0, len(changes))
+	t := transmits{out: make([]Transmit, 0, len(changes))}
 	for i := range changes {
 		ch := &changes[i]
 		switch ch.Op {
@@ -165,7 +165,7 @@ func (p *Pool[T]) Apply(changes []Change[T]) (out []Transmit, err error) {
 			if a == nil {
 				continue
 			}
-			out = append(out, Transmit{Op: AddToValidated, Artifact: a, ID: a.ID, Requeue: p.awaited(a.ID)})
+			t.out = append(t.out, Transmit{Op: AddToValidated, Artifact: a, ID: a.ID, Requeue: p.awaited(a.ID)})
 		case MoveToValidated:
 			e, ok := p.unvalidated.remove(ch.ID)
 			if !ok {
@@ -173,27 +173,27 @@ func (p *Pool[T]) Apply(changes []Change[T]) (out []Transmit, err error) {
 			}
 			delete(p.deferred, ch.ID)
 			p.validated.put(e)
-			out = append(out, Transmit{Op: MoveToValidated, ID: e.ID, Attr: e.Attr, Requeue: p.awaited(e.ID)})
+			t.out = append(t.out, Transmit{Op: MoveToValidated, ID: e.ID, Attr: e.Attr, Requeue: p.awaited(e.ID)})
 		case RemoveFromValidated:
 			if _, ok := p.validated.remove(ch.ID); ok {
-				out = p.abort(out, ch.ID)
+				t.abort(ch.ID)
 			}
 		case RemoveFromUnvalidated, HandleInvalid:
 			if _, ok := p.unvalidated.remove(ch.ID); ok {
 				delete(p.deferred, ch.ID)
-				out = append(out, Transmit{Op: ch.Op, ID: ch.ID})
+				t.out = append(t.out, Transmit{Op: ch.Op, ID: ch.ID})
 			}
 		case PurgeBelow:
 			for _, e := range p.unvalidated.all() {
 				if ch.Purge(e.ID, e.Attr) {
 					p.Remove(e.ID)
-					out = append(out, Transmit{Op: RemoveFromUnvalidated, ID: e.ID})
+					t.out = append(t.out, Transmit{Op: RemoveFromUnvalidated, ID: e.ID})
 				}
 			}
 			for _, e := range p.validated.all() {
 				if ch.Purge(e.ID, e.Attr) {
 					p.validated.remove(e.ID)
-					out = p.abort(out, e.ID)
+					t.abort(e.ID)
 				}
 			}
 		case Defer:
@@ -206,10 +206,10 @@ func (p *Pool[T]) Apply(changes []Change[T]) (out []Transmit, err error) {
 				}
 			}
 			p.deferred[ch.ID]++
-			out = append(out, Transmit{Op: Defer, ID: ch.ID})
+			t.out = append(t.out, Transmit{Op: Defer, ID: ch.ID})
 		}
 	}
-	return out, err
+	return t.all(), err
 }
 
 // add encodes a product of our own; nil when it is there already.
@@ -237,18 +237,45 @@ func (p *Pool[T]) add(ch *Change[T]) (*Artifact, error) {
 	return a, nil
 }
 
-// abort appends an abort, or takes back the publication of the same list.
-func (p *Pool[T]) abort(out []Transmit, id ID) []Transmit {
-	for i := range out {
-		if out[i].ID == id && out[i].Op == AddToValidated {
-			return append(out[:i], out[i+1:]...)
-		}
-		if out[i].ID == id && out[i].Op == MoveToValidated {
-			out[i].Op = RemoveFromUnvalidated
-			return out
+// transmits are what a list of changes makes the network know.
+type transmits struct {
+	out   []Transmit
+	fresh map[ID]int // what this list has published: where in out, up to known
+	known int
+	taken bool // some have been taken back
+}
+
+// takenBack marks what is left out.
+const takenBack Op = 0xff
+
+// abort adds an abort, or takes back the publication of the same list.
+func (t *transmits) abort(id ID) {
+	for ; t.known < len(t.out); t.known++ {
+		if x := &t.out[t.known]; x.Op == AddToValidated || x.Op == MoveToValidated {
+			if t.fresh == nil {
+				t.fresh = map[ID]int{}
+			}
+			t.fresh[x.ID] = t.known
 		}
 	}
-	return append(out, Transmit{Op: RemoveFromValidated, ID: id})
+	i, ok := t.fresh[id]
+	switch {
+	case !ok:
+		t.out = append(t.out, Transmit{Op: RemoveFromValidated, ID: id})
+		return
+	case t.out[i].Op == MoveToValidated:
+		t.out[i].Op = RemoveFromUnvalidated
+	default:
+		t.out[i].Op, t.taken = takenBack, true
+	}
+	delete(t.fresh, id)
+}
+
+func (t *transmits) all() []Transmit {
+	if t.taken {
+		return slices.DeleteFunc(t.out, func(x Transmit) bool { return x.Op == takenBack })
+	}
+	return t.out
 }
 
 // awaited returns the deferred artifacts that named id.
