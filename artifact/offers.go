@@ -124,9 +124,13 @@ func (c *Consumer) entry(p *peer, e *entry, j judged, asked time.Duration) error
 	if !e.partial() {
 		c.offered(p, e.id, whole)
 	}
-	v, at := c.atOnce(e.id, whole, j.interest, asked)
+	var ck *check
+	if whole == nil {
+		ck = c.checks.get(e.id, c.now)
+	}
+	v, at := atOnce(whole, ck, j.interest, asked)
 	if e.tag == entryPush {
-		c.countPush(p, ki, e, at && v != Unwanted || c.holdsBody(e.id) || c.checks.get(e.id, c.now) != nil)
+		c.countPush(p, ki, e, whole != nil || ck != nil || c.holdsBody(e.id))
 	}
 	if at { // most offers of a busy network are of what is here already
 		c.answer(p, e.slot, e.commit, v, true)
@@ -140,7 +144,16 @@ func (c *Consumer) entry(p *peer, e *entry, j judged, asked time.Duration) error
 	s.held[e.slot] = o
 	o.class = Class(e.hint & 3)
 	s.byClass[o.class]++
-	c.consider(o, j.interest, e.body)
+	switch {
+	case j.interest >= MaybeLater:
+		c.later(o)
+		return nil
+	case ck != nil: // purged, and wanted again
+		c.checks.drop(ck)
+	}
+	c.setClass(o, Class(j.interest))
+	o.wants = true
+	c.attach(o, e.body)
 	return nil
 }
 
@@ -160,13 +173,12 @@ func (c *Consumer) ordinary(p *peer, e *entry) bool {
 	return false
 }
 
-// atOnce is the verdict on an offer that needs no body: a is what is here under its id, and the bouncer has been asked since asked.
-// False: there is none yet.
-func (c *Consumer) atOnce(id ID, a *Artifact, in Interest, asked time.Duration) (v Verdict, ok bool) {
-	if a != nil {
+// atOnce is the verdict on an offer that needs no body: a is what is here under its id, ck the verdict it once had, and the bouncer has
+// been asked since asked. False: there is none yet.
+func atOnce(a *Artifact, ck *check, in Interest, asked time.Duration) (v Verdict, ok bool) {
+	switch {
+	case a != nil:
 		return Have, true
-	}
-	switch ck := c.checks.get(id, c.now); {
 	case ck != nil && ck.verdict == Invalid:
 		return Invalid, true
 	case ck != nil && ck.since() > asked: // it has come, been judged and left while the bouncer spoke
@@ -175,18 +187,6 @@ func (c *Consumer) atOnce(id ID, a *Artifact, in Interest, asked time.Duration) 
 		return Unwanted, true
 	}
 	return Unwanted, in == NotWanted
-}
-
-// consider decides what becomes of an offer that is held: it is parked, or gets a place in its artifact's download.
-func (c *Consumer) consider(o *offer, in Interest, body []byte) {
-	if in >= MaybeLater {
-		c.later(o)
-		return
-	}
-	c.checks.drop(o.id) // purged, and wanted again
-	c.setClass(o, Class(in))
-	o.wants = true
-	c.attach(o, body)
 }
 
 func (c *Consumer) setClass(o *offer, cl Class) {

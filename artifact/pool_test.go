@@ -227,7 +227,7 @@ func TestTakeBack(t *testing.T) {
 	require.Zero(t, quiet, "comparison in a quiet state re-offers nothing")
 	for _, id := range ids[:10] { // the pool lost them
 		b.core.Remove(s.now, id)
-		b.core.con.checks.drop(id)
+		b.core.con.checks.forget(id)
 		b.clients[1].cl.pool.validated.remove(id)
 	}
 	b.core.TakeBack(s.now)

@@ -104,9 +104,14 @@ func (r *receiveCheck) put(a *account, id ID, v Verdict, now time.Duration) {
 	if a == nil || !a.checked {
 		a = &r.former
 	}
-	r.drop(id)
-	c := &check{verdict: v, expiry: now + checkLife, id: id}
-	r.byID[id] = c
+	c := r.byID[id]
+	if c == nil {
+		c = &check{id: id}
+		r.byID[id] = c
+	} else {
+		c.node.remove()
+	}
+	c.verdict, c.expiry = v, now+checkLife
 	r.give(c, a)
 }
 
@@ -115,14 +120,18 @@ func (r *receiveCheck) give(c *check, a *account) {
 	c.owner = a
 	a.checks.pushBack(&c.node, c)
 	if a.checks.n > receiveChecks {
-		r.drop(a.checks.front().v.id)
+		r.drop(a.checks.front().v)
 	}
 }
 
-func (r *receiveCheck) drop(id ID) {
+func (r *receiveCheck) drop(c *check) {
+	c.node.remove()
+	delete(r.byID, c.id)
+}
+
+func (r *receiveCheck) forget(id ID) {
 	if c := r.byID[id]; c != nil {
-		c.node.remove()
-		delete(r.byID, id)
+		r.drop(c)
 	}
 }
 
@@ -130,7 +139,7 @@ func (r *receiveCheck) drop(id ID) {
 func (r *receiveCheck) get(id ID, now time.Duration) *check {
 	c := r.byID[id]
 	if c != nil && c.expiry <= now {
-		r.drop(id)
+		r.drop(c)
 		return nil
 	}
 	return c
@@ -139,7 +148,7 @@ func (r *receiveCheck) get(id ID, now time.Duration) *check {
 // expire forgets what has expired of one owner's, from the oldest on.
 func (r *receiveCheck) expire(a *account, now time.Duration) {
 	for n := a.checks.front(); n != nil && n.v.expiry <= now; n = a.checks.front() {
-		r.drop(n.v.id)
+		r.drop(n.v)
 	}
 }
 

@@ -135,9 +135,11 @@ func (t *Table) vacate(now time.Duration, slot uint32) *Artifact {
 
 // Abort empties the register of id: what was not yet sent never is, what may be held is withdrawn. It reports whether there
 // was one.
-func (t *Table) Abort(now time.Duration, id ID) bool {
-	a, ok := t.byID[id]
-	if !ok {
+func (t *Table) Abort(now time.Duration, id ID) bool { return t.empty(now, t.byID[id]) }
+
+// empty is Abort of what is found already.
+func (t *Table) empty(now time.Duration, a *Artifact) bool {
+	if a == nil || a.slot < 0 {
 		return false
 	}
 	slot := uint32(a.slot)

@@ -263,7 +263,7 @@ func (c *Consumer) promote(h HeldOffer, in Interest) {
 			c.verdict(o, Have)
 			return
 		}
-		c.checks.drop(o.id)
+		c.checks.drop(ck)
 	}
 	c.attach(o, nil)
 }

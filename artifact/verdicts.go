@@ -30,7 +30,7 @@ func (c *Core) Publish(now time.Duration, a *Artifact) error {
 	if d := c.con.downs[a.ID]; d != nil {
 		c.con.settle(d, Have)
 	}
-	c.con.checks.drop(a.ID)
+	c.con.checks.forget(a.ID)
 	c.knownTo(a, whole)
 	c.showAll()
 	c.settle()
@@ -241,7 +241,7 @@ func (c *Core) Remove(now time.Duration, id ID) bool {
 	delete(c.store, id)
 	a.wait.remove()
 	c.con.checks.put(c.con.accts[a.from], id, Delivered, now)
-	if c.table.Abort(now, id) {
+	if c.table.empty(now, a) || c.table.Abort(now, id) { // cut-through has one of its own
 		c.showAll()
 	}
 	c.settle()
