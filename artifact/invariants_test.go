@@ -110,6 +110,11 @@ func (c *Core) recount() error {
 			return fmt.Errorf("slot %d is settled everywhere but not reusable", i)
 		}
 	}
+	for id, a := range t.byID {
+		if d := a.partial; d != nil && (c.con.downs[id] != d || d.art != a || c.store[id] != nil) || d == nil && c.store[id] != a {
+			return fmt.Errorf("table: what it has of %x is neither validated nor on its way", id[:4])
+		}
+	}
 	if filled != len(t.byID) || filled+len(t.free) != len(t.regs) {
 		return fmt.Errorf("table: %d filled, %d indexed, %d free", filled, len(t.byID), len(t.free))
 	}

@@ -19,15 +19,23 @@ func (c *Core) Publish(now time.Duration, a *Artifact) error {
 	if c.store[a.ID] != nil {
 		return nil
 	}
-	a.kind, a.slot, a.Relayed = ki, -1, false
 	whole := c.holders(a.ID)
-	displaced, err := c.table.Publish(now, a)
-	if err != nil {
-		return err
+	d := c.con.downs[a.ID]
+	if d != nil && d.art != nil { // cut-through has put it into the table
+		own := a
+		a, d.art = d.art, nil
+		a.Size, a.Attr, a.Manifest, a.Bytes, a.At, a.Relayed = own.Size, own.Attr, own.Manifest, own.Bytes, own.At, false
+		c.table.completed(a)
+	} else {
+		a.kind, a.slot, a.Relayed = ki, -1, false
+		displaced, err := c.table.Publish(now, a)
+		if err != nil {
+			return err
+		}
+		c.displace(displaced)
 	}
-	c.displace(displaced)
 	c.store[a.ID] = a
-	if d := c.con.downs[a.ID]; d != nil {
+	if d != nil {
 		c.con.settle(d, Have)
 	}
 	c.con.checks.forget(a.ID)
@@ -241,7 +249,7 @@ func (c *Core) Remove(now time.Duration, id ID) bool {
 	delete(c.store, id)
 	a.wait.remove()
 	c.con.checks.put(c.con.accts[a.from], id, Delivered, now)
-	if c.table.empty(now, a) || c.table.Abort(now, id) { // cut-through has one of its own
+	if c.table.empty(now, a) {
 		c.showAll()
 	}
 	c.settle()
