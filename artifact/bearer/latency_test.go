@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/hearthnet/hearth/artifact"
+	"github.com/hearthnet/hearth/internal/pulse"
 )
 
 // clocked has a swarm's nodes note when bodies arrive.
@@ -88,7 +89,7 @@ func BenchmarkLatency(b *testing.B) {
 	c := watch(newSwarm(b, swarmConfig{kinds: twoKinds(), node: artifact.Config{Slots: 4096}}))
 	const count = 500
 	before, used := c.traffic(), processorTime()
-	pulse := feelPulse()
+	beats := pulse.Feel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	for i := range count {
 		<-tick.C
@@ -98,18 +99,18 @@ func BenchmarkLatency(b *testing.B) {
 	}
 	tick.Stop()
 	until(b, func() bool { return len(c.arrivals()) >= count*(swarmSize-1) }, "%d bodies everywhere", count)
-	slow, share := pulse.spells()
+	spells := beats.End()
 	after := c.traffic()
 	used = processorTime() - used
 	all := latencies(c.arrivals(), nil)
-	at := latencies(c.arrivals(), slow)
+	at := latencies(c.arrivals(), spells.Slow)
 	p50, p99 := quantile(at, 0.5), quantile(at, 0.99)
 	wire := float64(after.wire-before.wire) / (count * (swarmSize - 1) * 1024)
 	b.ReportMetric(ms(quantile(all, 0.5)), "ms-p50")
 	b.ReportMetric(ms(quantile(all, 0.99)), "ms-p99")
 	b.ReportMetric(ms(p50), "ms-p50-at-speed")
 	b.ReportMetric(ms(p99), "ms-p99-at-speed")
-	b.ReportMetric(100*share, "%-slow")
+	b.ReportMetric(100*spells.Share, "%-slow")
 	b.ReportMetric(float64(used.Microseconds())/(count*(swarmSize-1)), "cpu-us/delivery")
 	b.ReportMetric(wire, "bytes/payload")
 	b.ReportMetric(float64(after.bodies-before.bodies)/(count*(swarmSize-1)), "copies")

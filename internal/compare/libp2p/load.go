@@ -35,9 +35,22 @@ type flow struct {
 	places  []place
 	arrived atomic.Uint64
 	mu      sync.Mutex
-	took    []time.Duration // of every delivery, if wanted
+	took    []span          // of every delivery, if wanted
 	calls   []time.Duration // of publish
 	timed   bool
+}
+
+// span is from a publish to one of its deliveries.
+type span struct{ from, to time.Time }
+
+// latencies are how long spans took, all or those of no spell in which the machine was slow.
+func latencies(spans []span, slow func(from, to time.Time) bool) (took []time.Duration) {
+	for _, s := range spans {
+		if slow == nil || !slow(s.from, s.to) {
+			took = append(took, s.to.Sub(s.from))
+		}
+	}
+	return took
 }
 
 // place is one body under way.
@@ -162,9 +175,8 @@ func (l *load) take(d delivery) error {
 	}
 	f.arrived.Add(1)
 	if f.timed {
-		took := d.at.Sub(p.at)
 		f.mu.Lock()
-		f.took = append(f.took, took)
+		f.took = append(f.took, span{p.at, d.at})
 		f.mu.Unlock()
 	}
 	if p.left.Add(-1) == 0 {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"runtime"
 	"time"
+
+	"github.com/hearthnet/hearth/internal/pulse"
 )
 
 // sample is what one swarm showed in one round.
@@ -13,6 +15,8 @@ type sample struct {
 	copies   float64         // bodies received ÷ bodies needed
 	overhead float64         // bytes received ÷ payload delivered
 	took     []time.Duration // from publish to each delivery
+	atSpeed  []time.Duration // those while the machine was not slow
+	slow     float64         // share of the time when it was
 	calls    []time.Duration // of publish itself
 	alone    float64         // deliveries of bulk a second without urgent ones beside it
 }
@@ -78,14 +82,17 @@ func latency(im implementation, about time.Duration) (out sample, err error) {
 	defer func() { err = errors.Join(err, l.close()) }()
 	f := l.newFlow(0, moderateSize, 256, false, true)
 	bytes, bodies := l.s.received()
-	cpu := processorTime()
-	if err := paced(f, moderateRate, about); err != nil {
+	cpu, beats := processorTime(), pulse.Feel()
+	err = paced(f, moderateRate, about)
+	spells := beats.End()
+	if err != nil {
 		return out, err
 	}
 	used := processorTime() - cpu
 	bytes1, bodies1 := l.s.received()
 	n := float64(f.arrived.Load())
-	out.rate, out.took, out.calls = n/about.Seconds(), f.took, f.calls
+	out.rate, out.took, out.calls = n/about.Seconds(), latencies(f.took, nil), f.calls
+	out.atSpeed, out.slow = latencies(f.took, spells.Slow), spells.Share
 	out.cpu = time.Duration(float64(used) / n)
 	out.copies = float64(bodies1-bodies) / n
 	out.overhead = float64(bytes1-bytes) / n / moderateSize
@@ -142,6 +149,6 @@ func urgent(im implementation, about time.Duration) (out sample, err error) {
 	out.rate = rate(func() { err = paced(small, urgentRate, about) })
 	out.alone = (before + rate(alone)) / 2
 	close(stop)
-	out.took = small.took
+	out.took = latencies(small.took, nil)
 	return out, errors.Join(err, <-ended)
 }

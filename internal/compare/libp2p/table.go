@@ -52,6 +52,8 @@ type Line struct {
 	Copies      float64 // bodies received ÷ bodies needed
 	Bytes       float64 // bytes received ÷ payload delivered
 	P50, P99    time.Duration
+	AtSpeed     time.Duration // 99th percentile while the machine was not slow
+	Slow        float64       // share of the time when it was, median
 	Call        time.Duration // publish, median
 	Alone       float64       // rate of bulk ÷ its rate alone
 }
@@ -60,7 +62,8 @@ type Line struct {
 func Measure(r Row, rounds int, about time.Duration) ([]Line, error) {
 	type column struct {
 		rates, ratios, cpu, copies, bytes, alone []float64
-		took, calls                              []time.Duration
+		slow                                     []float64
+		took, atSpeed, calls                     []time.Duration
 	}
 	cols := make([]column, len(implementations))
 	for range rounds {
@@ -77,6 +80,7 @@ func Measure(r Row, rounds int, about time.Duration) ([]Line, error) {
 			c.rates, c.ratios, c.cpu = append(c.rates, s.rate), append(c.ratios, s.rate/first), append(c.cpu, float64(s.cpu))
 			c.copies, c.bytes, c.alone = append(c.copies, s.copies), append(c.bytes, s.overhead), append(c.alone, s.rate/max(s.alone, 1e-9))
 			c.took, c.calls = append(c.took, s.took...), append(c.calls, s.calls...)
+			c.atSpeed, c.slow = append(c.atSpeed, s.atSpeed...), append(c.slow, s.slow)
 		}
 	}
 	lines := make([]Line, len(cols))
@@ -84,7 +88,7 @@ func Measure(r Row, rounds int, about time.Duration) ([]Line, error) {
 		lines[i] = Line{
 			Subject: implementations[i].name, Rate: median(c.rates), Ratio: median(c.ratios), CPU: time.Duration(median(c.cpu)),
 			Copies: median(c.copies), Bytes: median(c.bytes), P50: quantile(c.took, 0.5), P99: quantile(c.took, 0.99),
-			Call: quantile(c.calls, 0.5), Alone: median(c.alone),
+			AtSpeed: quantile(c.atSpeed, 0.99), Slow: median(c.slow), Call: quantile(c.calls, 0.5), Alone: median(c.alone),
 		}
 		lines[i].CPURatio = float64(lines[i].CPU) / float64(max(lines[0].CPU, 1))
 	}
@@ -103,7 +107,7 @@ func Print(w io.Writer, r Row, lines []Line) error {
 	case full:
 		fmt.Fprintf(t, "%s\t%s\tratio\tCPU each\tCPU ratio\tcopies\tbytes ÷ payload\t\n", r.Name, unit)
 	case paceRow:
-		fmt.Fprintf(t, "%s\tp50\tp99\tpublish\tCPU each\tcopies\tbytes ÷ payload\t\n", r.Name)
+		fmt.Fprintf(t, "%s\tp50\tp99\tp99 at speed\tmachine slow\tpublish\tCPU each\tcopies\tbytes ÷ payload\t\n", r.Name)
 	case besideBulk:
 		fmt.Fprintf(t, "%s\tp50\tp99\tbulk %s\tbulk ÷ alone\t\n", r.Name, unit)
 	}
@@ -112,7 +116,7 @@ func Print(w io.Writer, r Row, lines []Line) error {
 		case full:
 			fmt.Fprintf(t, "%s\t%.4g\t%.2f\t%v\t%.2f\t%.3f\t%.3f\t\n", l.Subject, l.Rate*scale, l.Ratio, us(l.CPU), l.CPURatio, l.Copies, l.Bytes)
 		case paceRow:
-			fmt.Fprintf(t, "%s\t%v\t%v\t%v\t%v\t%.3f\t%.3f\t\n", l.Subject, us(l.P50), us(l.P99), us(l.Call), us(l.CPU), l.Copies, l.Bytes)
+			fmt.Fprintf(t, "%s\t%v\t%v\t%v\t%.1f %%\t%v\t%v\t%.3f\t%.3f\t\n", l.Subject, us(l.P50), us(l.P99), us(l.AtSpeed), 100*l.Slow, us(l.Call), us(l.CPU), l.Copies, l.Bytes)
 		case besideBulk:
 			fmt.Fprintf(t, "%s\t%v\t%v\t%.4g\t%.2f\t\n", l.Subject, us(l.P50), us(l.P99), l.Rate*scale, l.Alone)
 		}
