@@ -86,8 +86,8 @@ func (m *Mux) startWriter() {
 const directRest = time.Millisecond
 
 // enqueueOrWrite is enqueue for somebody who could write: true asks the caller to, with no lock held, by writeHere. On a bearer that
-// rests that saves a goroutine and the way to it, which together cost about as much as the system call. On a busy one the writer does
-// better: while it is on its way, or at work, more is sent that shares its next batch.
+// rests that saves a goroutine and the way to it. On a busy one the writer does better: while it is on its way, or at work, more is sent
+// that shares its next batch.
 func (m *Mux) enqueueOrWrite(s *Stream, rank uint8) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
