@@ -266,7 +266,7 @@ func BenchmarkRest(b *testing.B) {
 	for b.Loop() {
 		for i, trip := range trips {
 			var took []time.Duration
-			t := measured(func() { took = pings(b, time.Now().Add(slice), trip) })
+			t := measured(func() { took = pings(b, 2*directRest, time.Now().Add(slice), trip) })
 			slices.Sort(took)
 			cpu[i] += t.cpu.Seconds() / float64(len(took))
 			p50[i] += took[len(took)/2].Seconds()
@@ -280,11 +280,11 @@ func BenchmarkRest(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// pings measures a round trip every other millisecond: often enough for statistics, seldom enough not to be a load itself.
-func pings(b *testing.B, until time.Time, trip func() error) (trips []time.Duration) {
-	pace := time.NewTicker(2 * time.Millisecond)
-	defer pace.Stop()
-	for now := time.Now(); now.Before(until); now = <-pace.C {
+// pings measures a round trip every so often: often enough for statistics, seldom enough not to be a load itself.
+func pings(b *testing.B, pace time.Duration, until time.Time, trip func() error) (trips []time.Duration) {
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for now := time.Now(); now.Before(until); now = <-tick.C {
 		began := time.Now()
 		if err := trip(); err != nil {
 			b.Error(err)
@@ -355,7 +355,7 @@ func urgentRaw(b *testing.B, x, y, u, v net.Conn, size int, d time.Duration) (tr
 		_, err := io.ReadFull(u, q)
 		return err
 	}
-	trips = pings(b, until, trip)
+	trips = pings(b, time.Millisecond, until, trip)
 	q[0] = 1
 	if err := trip(); err != nil {
 		b.Error(err)
@@ -431,7 +431,7 @@ func urgentMux(b *testing.B, p pair, size int, d time.Duration) (trips []time.Du
 		out.Discard(64)
 		return err
 	}
-	trips = pings(b, until, trip)
+	trips = pings(b, time.Millisecond, until, trip)
 	binary.BigEndian.PutUint64(q, 1)
 	if err := trip(); err != nil {
 		b.Error(err)

@@ -83,8 +83,8 @@ func processorTime() time.Duration {
 }
 
 // BenchmarkLatency: bodies of 1 KiB, 50 a second, at 16 nodes in turn, from the first on: from the call to each of the others, and all bytes
-// received for each of the payload, warm-up included (artifact §9: 0.9 and 3.5 ms, 2.1). The marks are for a machine that runs at its
-// speed: what arrived while it did not is counted, in ms-p50 and ms-p99, but not judged.
+// received for each of the payload, warm-up included (artifact §9: 0.9 and 3.5 ms, 2.1). What arrived while the machine ran at its speed is
+// told beside, and how much of the time it did not: that explains a miss, and does not excuse it.
 func BenchmarkLatency(b *testing.B) {
 	c := watch(newSwarm(b, swarmConfig{kinds: twoKinds(), node: artifact.Config{Slots: 4096}}))
 	const count = 500
@@ -104,23 +104,23 @@ func BenchmarkLatency(b *testing.B) {
 	used = processorTime() - used
 	all := latencies(c.arrivals(), nil)
 	at := latencies(c.arrivals(), spells.Slow)
-	p50, p99 := quantile(at, 0.5), quantile(at, 0.99)
+	p50, p99 := quantile(all, 0.5), quantile(all, 0.99)
 	wire := float64(after.wire-before.wire) / (count * (swarmSize - 1) * 1024)
-	b.ReportMetric(ms(quantile(all, 0.5)), "ms-p50")
-	b.ReportMetric(ms(quantile(all, 0.99)), "ms-p99")
-	b.ReportMetric(ms(p50), "ms-p50-at-speed")
-	b.ReportMetric(ms(p99), "ms-p99-at-speed")
+	b.ReportMetric(ms(p50), "ms-p50")
+	b.ReportMetric(ms(p99), "ms-p99")
 	b.ReportMetric(100*spells.Share, "%-slow")
 	b.ReportMetric(float64(used.Microseconds())/(count*(swarmSize-1)), "cpu-us/delivery")
 	b.ReportMetric(wire, "bytes/payload")
 	b.ReportMetric(float64(after.bodies-before.bodies)/(count*(swarmSize-1)), "copies")
 	b.ReportMetric(0, "ns/op")
 	c.close(b)
-	if len(at) < len(all)/2 {
-		b.Errorf("%d of %d arrivals while the machine was slow", len(all)-len(at), len(all))
+	if len(at) > 0 {
+		b.ReportMetric(ms(quantile(at, 0.5)), "ms-p50-at-speed")
+		b.ReportMetric(ms(quantile(at, 0.99)), "ms-p99-at-speed")
+		b.Logf("p50 %v, p99 %v; at speed %v, %v; slow %.1f %%", p50, p99, quantile(at, 0.5), quantile(at, 0.99), 100*spells.Share)
 	}
 	if p50 > 900*time.Microsecond || p99 > 3500*time.Microsecond {
-		b.Errorf("p50 %v, mark 0.9 ms; p99 %v, mark 3.5 ms, while the machine ran at its speed", p50, p99)
+		b.Errorf("p50 %v, mark 0.9 ms; p99 %v, mark 3.5 ms", p50, p99)
 	}
 	if wire > 2.1 {
 		b.Errorf("%.2f bytes for each of the payload, mark 2.1", wire)

@@ -2,6 +2,7 @@ package pulse
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -30,13 +31,27 @@ func TestSpells(t *testing.T) {
 	require.False(t, s.Slow(after(60.1), after(200)))
 }
 
-// A watch that has not beaten has found nothing; one that has, ends.
+// A watch beats every so often until it is ended, and one that has not beaten has found nothing.
 func TestWatch(t *testing.T) {
 	now := time.Now()
 	s := (&Pulse{stop: make(chan struct{})}).End()
 	require.Zero(t, s.Share)
 	require.False(t, s.Slow(now, now))
-	require.Positive(t, (&Pulse{}).beat())
-	s = Feel().End()
-	require.LessOrEqual(t, s.Share, 1.0)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		p := Feel()
+		time.Sleep(10*Every + Every/2)
+		p.End()
+		require.Len(t, p.took, 10)
+		for i, at := range p.at {
+			require.Equal(t, time.Duration(i+1)*Every, at.Sub(began))
+		}
+	})
+}
+
+// The work is done, and takes time.
+func TestBeat(t *testing.T) {
+	p := &Pulse{}
+	require.Positive(t, p.beat())
+	require.NotZero(t, p.sum)
 }
