@@ -223,23 +223,23 @@ func TestRingOfProcesses(t *testing.T) {
 			}
 		}
 	}
-	// spread puts one more file in, and says how long it takes to be everywhere but on the slow node.
-	spread := func(at *process, name string, size int) time.Duration {
+	// putIn puts one more file in.
+	putIn := func(at *process, name string, size int) {
 		files++
 		tmp := filepath.Join(root, name)
 		require.NoError(t, os.WriteFile(tmp, noise(uint64(10000+files), size), 0o644))
 		require.NoError(t, os.Rename(tmp, filepath.Join(at.dir, name)))
-		was := time.Now()
-		for _, p := range fast {
-			await(time.Minute, func() bool { _, err := os.Stat(filepath.Join(p.dir, name)); return err == nil }, name)
-		}
-		return time.Since(was).Round(time.Millisecond)
 	}
 	urgent := 0
 	put := func(at *process) {
 		urgent++
 		name := fmt.Sprintf("urgent-%d", urgent)
-		took := spread(at, name, 16<<10)
+		putIn(at, name, 16<<10)
+		was := time.Now()
+		for _, p := range fast {
+			await(time.Minute, func() bool { _, err := os.Stat(filepath.Join(p.dir, name)); return err == nil }, name)
+		}
+		took := time.Since(was).Round(time.Millisecond)
 		note("%s was everywhere but on the slow node after %v, with %d of %d files on node 2", name, took, count(ps[2].dir), files)
 		if took > urgentLimit {
 			t.Errorf("%s took %v, more than %v", name, took, urgentLimit)
@@ -262,9 +262,16 @@ func TestRingOfProcesses(t *testing.T) {
 	put(ps[3])
 	await(limit, exchanged, "everything of the others on all but the slow node")
 	note("the others have each other's; the slow node has %d of %d files", count(ps[slow].dir), files)
-	for more := 0; proxy.spoilt() == 0; more++ { // node 1 has had everything from the other side so far
-		require.Less(t, more, 50, "nothing is asked of the proxy")
-		spread(ps[0], fmt.Sprint("more-", more), 1<<20)
+	for more := 0; proxy.spoilt() == 0; { // node 1 has had everything from the other side so far
+		require.Less(t, more, 40, "nothing is asked of the proxy")
+		require.NoError(t, ps[1].end(syscall.SIGTERM))
+		for range 8 { // more than it may ask one neighbour for at a time
+			putIn(ps[0], fmt.Sprint("more-", more), 1<<20)
+			more++
+		}
+		await(time.Minute, func() bool { return count(hollow.o.dir) >= count(ps[0].dir) }, "the hollow node, while node 1 is down")
+		ps[1].start()
+		await(time.Minute, all(fast, count(ps[0].dir)), "what was put in while node 1 was down")
 	}
 	require.NoError(t, ps[slow].end(syscall.SIGTERM))
 	ps[slow].start()
