@@ -108,8 +108,8 @@ const (
 	ackLimit         = 120 * time.Second // StAck
 	stopLimit        = 120 * time.Second // from our stop to our ctlDone: 60 s for the answers and as much for lanes and acks
 	tickEvery        = time.Second
-	tailDelay        = 250 * time.Millisecond
-	disposeDelay     = 250 * time.Millisecond
+	tailDelay        = 500 * time.Millisecond
+	disposeDelay     = time.Second
 	offerRest        = 10 * time.Millisecond
 	// What only repairs the push tree rests as long as nothing had to be repaired, within repairRest and calmRest.
 	repairRest = 2 * time.Millisecond

@@ -295,10 +295,16 @@ func (c *Consumer) initNo(p *peer, reason uint64) error {
 	return nil
 }
 
-// grant returns the next requestNext, false when enough are open or none may be sent now.
+// mayGrant reports whether a requestNext may be sent now, and is not one too many.
+func (c *Consumer) mayGrant(p *peer) bool {
+	s := &p.con
+	return s.state == conRun && !s.holdback && len(s.granted) < pipeOffer && (!s.slowed || len(s.granted) < pipeOffer/2)
+}
+
+// grant returns the next requestNext.
 func (c *Consumer) grant(p *peer) (msgRequestNext, bool) {
 	s := &p.con
-	if s.state != conRun || s.holdback || len(s.granted) >= pipeOffer || s.slowed && len(s.granted) >= pipeOffer/2 {
+	if !c.mayGrant(p) {
 		return msgRequestNext{}, false
 	}
 	inline := min(c.cfg.InlineBytes/pipeOffer, 256<<10)

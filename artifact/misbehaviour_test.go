@@ -342,8 +342,9 @@ func TestRowChurn(t *testing.T) {
 			}
 			commit++
 			x.offers(offerOf(uint32(commit%128), commit, []byte{byte(commit), byte(commit >> 8)}))
-			if n++; n%50 == 0 { // each time takes a while, and the rate is what counts
-				x.verdicts()
+			if n++; n%50 == 0 { // the rate is what counts
+				w.wait(500 * time.Millisecond)
+				x.controls()
 			}
 		}
 		w.wait(time.Second)

@@ -77,6 +77,7 @@ type Node struct {
 	judge  Judge
 	kinds  map[uint32]runner
 	timer  *time.Timer
+	soon   chan todo // of doSoon
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -124,6 +125,7 @@ func NewNode(cfg Config, judge Judge, kinds ...Registration) (*Node, error) {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.armed = core.Deadline()
 	n.timer = time.NewTimer(n.armed)
+	n.soon = make(chan todo, 16)
 	n.wg.Go(n.keepTime)
 	for _, k := range cfg.Kinds {
 		r := n.kinds[k.ID]
@@ -179,16 +181,20 @@ func (n *Node) do(f func(*Core, time.Duration)) {
 	n.carryOut(t)
 }
 
-// doSoon is do for callers who are somebody else: what is to be said is said by others.
+// doSoon is do for callers who are somebody else: what is to be said is said by the goroutine that keeps time, whose stack has grown to it.
 func (n *Node) doSoon(f func(*Core, time.Duration)) {
 	n.mu.Lock()
 	f(n.core, time.Since(n.start))
 	t := n.finish()
+	if t.first != nil {
+		select {
+		case n.soon <- t: // with the lock held, so that none comes after Close
+		default:
+			go t.say()
+		}
+	}
 	n.mu.Unlock()
 	n.perform(t.fx)
-	if t.first != nil {
-		go t.say()
-	}
 }
 
 // todo is what a step leaves to be done when the lock is free: effects, and senders that have something to say.
@@ -256,11 +262,19 @@ func (t *todo) say() {
 	}
 }
 
+// keepTime advances the core when its time has come, and says what doSoon leaves.
 func (n *Node) keepTime() {
 	for {
 		select {
 		case <-n.ctx.Done():
+			for len(n.soon) > 0 {
+				t := <-n.soon
+				t.say()
+			}
 			return
+		case t := <-n.soon:
+			t.say()
+			continue
 		case <-n.timer.C:
 		}
 		n.measureRTT()

@@ -28,7 +28,7 @@ func (c *Consumer) offersMessage(p *peer, msg *message) error {
 			return nil
 		}
 	}
-	if len(s.granted) <= pipeOffer/2 || s.state != conRun { // two requests share an SDU
+	if len(s.granted) < pipeOffer/2 || s.state != conRun { // three requests share an SDU
 		c.wake(p, OfferOut)
 	}
 	if s.state == conStop && s.stopped && len(s.granted) == 0 {

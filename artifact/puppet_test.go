@@ -96,13 +96,15 @@ func (w *world) settle() {
 						}
 					}
 				}
-				for {
+				for more := true; more; {
 					o, ok := w.core.next(w.now, e.p, e.Stream, nil)
-					if !ok {
-						break
+					if ok {
+						x.out[e.Stream] = append(x.out[e.Stream], append(o.Head, o.Bytes...))
 					}
-					x.out[e.Stream] = append(x.out[e.Stream], append(o.Head, o.Bytes...))
+					more = ok && e.p.wake>>e.Stream&1 != 0
 				}
+				_, ok := w.core.next(w.now, e.p, e.Stream, nil)
+				require.False(w.t, ok, "no effect tells that stream %d has more to say", e.Stream)
 			case EffectClose:
 				x.closed, x.cause = true, e.Err
 				w.core.RemovePeer(w.now, x.id)

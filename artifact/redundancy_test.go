@@ -43,7 +43,7 @@ func TestFlappingConnectionCausesNoDuplicateDownloads(t *testing.T) {
 		ids = append(ids, a.publish(1, randomBody(s.rnd, 500, Normal)))
 	}
 	s.everywhere(10*time.Second, ids)
-	s.run(s.now + time.Second) // the last dispositions
+	s.run(s.now + 2*disposeDelay) // the last dispositions
 	got, offers, again := b.core.Counters().BodiesReceived, b.core.Counters().OffersReceived, a.core.Counters().OfferedAgain
 	for range 10 {
 		before := c.bytes

@@ -190,6 +190,37 @@ func TestBusyLinksRestLonger(t *testing.T) {
 	require.Equal(t, b.v.saidAt+offerRest, b.v.restsUntil())
 }
 
+// While two requests are open no more are made; then three leave together, each of which woke the stream for the next.
+func TestRequestsLeaveTogether(t *testing.T) {
+	w := smallWorld(t)
+	x := w.peer(true, true)
+	require.Len(t, x.p.con.granted, pipeOffer)
+	for i := range 9 {
+		x.offers(offerOf(uint32(i), uint64(i+1), []byte{byte(i)}))
+		n := len(x.take(OfferOut))
+		if i%3 == 2 {
+			require.Equal(t, 3, n)
+		} else {
+			require.Zero(t, n)
+		}
+	}
+	require.Len(t, x.p.con.granted, pipeOffer)
+}
+
+// Control messages that were read one after the other are all acked.
+func TestAcksLeaveTogether(t *testing.T) {
+	w := smallWorld(t)
+	x := w.peer(true, true)
+	for range 3 {
+		d := decoder{window: 64}
+		m, err := d.decode(ControlIn, (&control{tag: tagHave, have: []ID{{1}}}).append(nil), nil, nil)
+		require.NoError(t, err)
+		require.NoError(t, w.core.receive(w.now, x.p, &m))
+	}
+	w.settle()
+	require.Len(t, x.take(ControlIn), 3)
+}
+
 // gatherLink is a Gatherer that notes what left together.
 type gatherLink struct {
 	mu    sync.Mutex

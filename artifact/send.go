@@ -6,7 +6,7 @@ import (
 )
 
 // next is the next message of a stream, composed as late as possible, so that nothing is queued and what is most urgent goes
-// first. It is put together in buf. false: nothing to say now; a later EffectWake will tell.
+// first. It is put together in buf. Whether there is more, or something later, an EffectWake tells.
 func (c *Core) next(now time.Duration, p *peer, s Stream, buf []byte) (Out, bool) {
 	c.now, c.buf = now, buf[:0]
 	p.wake &^= 1 << s
@@ -26,13 +26,19 @@ func (c *Core) next(now time.Duration, p *peer, s Stream, buf []byte) (Out, bool
 		if p.prov.acks > 0 {
 			p.prov.acks--
 			o, ok = Out{Rank: RankControl, Head: append(c.buf, 0x81, tagCtlAck)}, true
+			if p.prov.acks > 0 {
+				c.wake(p, s)
+			}
 		}
 	case s == UrgentIn || s == BulkIn || s >= bearerIn:
-		o, ok = c.srv.next(p, serveLaneOf(s))
+		if o, ok = c.srv.next(p, serveLaneOf(s)); ok {
+			c.wake(p, s)
+		}
 	default:
 		l := p.laneOf(s)
 		if m := c.sched.message(p, l); m != nil {
 			o, ok = Out{Rank: RankControl, Head: m}, true
+			c.wake(p, s)
 		} else if p.con.state >= conStop && p.con.state != conFinished && len(l.open) == 0 && !l.ended && l.up {
 			l.ended = true
 			o, ok = Out{Rank: RankControl, Head: appendFetchEnd(c.buf)}, true
@@ -103,7 +109,9 @@ func (c *Consumer) offerMessage(p *peer) (Out, bool) {
 		return Out{Rank: RankControl, Head: c.initMessage(p)}, true
 	case conRun:
 		if m, ok := c.grant(p); ok {
-			c.wake(p, OfferOut)
+			if c.mayGrant(p) {
+				c.wake(p, OfferOut)
+			}
 			return Out{Rank: RankControl, Head: m.append(c.buf)}, true
 		}
 	case conDone:

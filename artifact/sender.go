@@ -85,26 +85,11 @@ func (x *sender) now() {
 		go x.run(nil)
 		return
 	}
-	total := 0
-	for {
+	for total := 0; ; {
+		x.state.Store(senderBusy) // whoever has woken it meanwhile is heard now
 		out, ok := x.next()
 		switch {
 		case !ok:
-			if total > 0 {
-				if err := g.Flush(); err != nil {
-					x.lost(err)
-					return
-				}
-				total = 0
-			}
-			if x.end() {
-				x.a.n.wg.Done()
-				return
-			}
-			if g.Uncut() > 0 { // woken meanwhile, but what was said is still here
-				go x.run(nil)
-				return
-			}
 		case out.At != nil || total+out.Len() > gatherBytes:
 			rest := out
 			go x.run(&rest)
@@ -115,6 +100,24 @@ func (x *sender) now() {
 				x.lost(err)
 				return
 			}
+		}
+		if x.state.Load() == senderAgain { // there may be more
+			continue
+		}
+		if total > 0 {
+			if err := g.Flush(); err != nil {
+				x.lost(err)
+				return
+			}
+			total = 0
+		}
+		if x.end() {
+			x.a.n.wg.Done()
+			return
+		}
+		if g.Uncut() > 0 { // woken meanwhile, but what was said is still here
+			go x.run(nil)
+			return
 		}
 	}
 }

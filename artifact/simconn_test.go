@@ -212,9 +212,9 @@ func (p *simPipe) send() {
 				return
 			}
 			p.from.about = p.to.id
+			p.ready &^= 1 << st // an effect tells if there is more
 			o, ok := p.from.core.next(s.now, peer, st, nil)
 			if !ok {
-				p.ready &^= 1 << st
 				p.from.settled()
 				if !p.c.up || p.c.epoch != e || p.dead {
 					return
