@@ -111,6 +111,7 @@ const (
 	tailDelay        = 500 * time.Millisecond
 	disposeDelay     = time.Second
 	offerRest        = 10 * time.Millisecond
+	requestRest      = 10 * time.Millisecond
 	// What only repairs the push tree rests as long as nothing had to be repaired, within repairRest and calmRest.
 	repairRest = 2 * time.Millisecond
 	calmRest   = 32 * time.Millisecond

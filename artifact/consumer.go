@@ -34,23 +34,24 @@ const (
 
 // conSession is our consumer direction towards one provider.
 type conSession struct {
-	state    conState
-	since    time.Duration
-	retries  int
-	epoch    [8]byte
-	slots    int
-	answers  uint64
-	granted  []int // inline bytes of every open requestNext, in order
-	held     map[uint32]*offer
-	byClass  [classes]int
-	unsent   int // dispositions not sent whose place is still counted
-	disp     map[uint32]queuedDisp
-	order    []uint32 // slots of disp, first in first out; may name what has left it
-	synced   bool
-	stash    *simplelru.LRU[uint32, stashed]
-	overflow []bool // per kind: the stash has forgotten something
-	filters  [][]byte
-	noRoom   int // offers disposed noRoom and parked bodies evicted
+	state      conState
+	since      time.Duration
+	retries    int
+	epoch      [8]byte
+	slots      int
+	answers    uint64
+	answeredAt time.Duration // when the last came
+	granted    []int         // inline bytes of every open requestNext, in order
+	held       map[uint32]*offer
+	byClass    [classes]int
+	unsent     int // dispositions not sent whose place is still counted
+	disp       map[uint32]queuedDisp
+	order      []uint32 // slots of disp, first in first out; may name what has left it
+	synced     bool
+	stash      *simplelru.LRU[uint32, stashed]
+	overflow   []bool // per kind: the stash has forgotten something
+	filters    [][]byte
+	noRoom     int // offers disposed noRoom and parked bodies evicted
 
 	// control
 	unacked  int

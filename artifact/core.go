@@ -373,7 +373,9 @@ func (c *Core) show(p *peer) {
 	case s.stopping || busy && s.view.restsUntil() <= c.now:
 		c.wake(p, OfferIn)
 	case busy:
-		c.timers.set(&s.restT, onGrid(s.view.restsUntil(), restGrid))
+		if at := onGrid(s.view.restsUntil(), restGrid); s.restT.pos == 0 || s.restT.at != at {
+			c.timers.set(&s.restT, at)
+		}
 	default:
 		c.tailDue(p)
 	}

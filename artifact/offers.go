@@ -28,13 +28,25 @@ func (c *Consumer) offersMessage(p *peer, msg *message) error {
 			return nil
 		}
 	}
-	if len(s.granted) < pipeOffer/2 || s.state != conRun { // three requests share an SDU
-		c.wake(p, OfferOut)
-	}
+	c.askForMore(p)
 	if s.state == conStop && s.stopped && len(s.granted) == 0 {
 		s.state = conDone
 	}
 	return nil
+}
+
+// askForMore has requestNext made, three of which share an SDU. Where answers are rare they rest, as one is open still: what has come is
+// passed on first.
+func (c *Consumer) askForMore(p *peer) {
+	s := &p.con
+	open := len(s.granted)
+	switch busy := c.now-s.answeredAt < requestRest; {
+	case s.state != conRun || open == 0 || open < pipeOffer/2 && busy:
+		c.wake(p, OfferOut)
+	case open < pipeOffer/2 && s.grantT.pos == 0:
+		c.timers.set(&s.grantT, onGrid(c.now+requestRest, restGrid))
+	}
+	s.answeredAt = c.now
 }
 
 // entry processes one offer, push, withdraw, known or synced. The bouncer has been asked since asked.

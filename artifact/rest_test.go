@@ -190,21 +190,43 @@ func TestBusyLinksRestLonger(t *testing.T) {
 	require.Equal(t, b.v.saidAt+offerRest, b.v.restsUntil())
 }
 
-// While two requests are open no more are made; then three leave together, each of which woke the stream for the next.
+// While two requests are open no more are made; then three leave together, each of which woke the stream for the next. At once when answers
+// follow each other, or none is open; else they rest.
 func TestRequestsLeaveTogether(t *testing.T) {
 	w := smallWorld(t)
 	x := w.peer(true, true)
+	commit := uint64(0)
+	answered := func() int {
+		commit++
+		x.offers(offerOf(uint32(commit), commit, []byte{byte(commit)}))
+		return len(x.take(OfferOut))
+	}
+	w.wait(time.Second)
 	require.Len(t, x.p.con.granted, pipeOffer)
 	for i := range 9 {
-		x.offers(offerOf(uint32(i), uint64(i+1), []byte{byte(i)}))
-		n := len(x.take(OfferOut))
+		want := 0
 		if i%3 == 2 {
-			require.Equal(t, 3, n)
-		} else {
-			require.Zero(t, n)
+			want = 3
 		}
+		require.Equal(t, want, answered(), "answer %d", i)
 	}
+	for range 3 {
+		w.wait(time.Second)
+		require.Zero(t, answered())
+	}
+	w.wait(requestRest - time.Millisecond)
+	require.Empty(t, x.take(OfferOut))
+	w.wait(restGrid)
+	require.Len(t, x.take(OfferOut), 3)
+	for range 2 {
+		require.Zero(t, answered())
+	}
+	w.wait(time.Second)
+	require.Zero(t, answered())
+	require.Equal(t, pipeOffer, answered(), "none was open")
 	require.Len(t, x.p.con.granted, pipeOffer)
+	w.wait(time.Second)
+	require.Empty(t, x.take(OfferOut))
 }
 
 // Control messages that were read one after the other are all acked.

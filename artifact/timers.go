@@ -30,7 +30,7 @@ const (
 	timerJoin              // a bulk bearer is dialled again
 	timerIngress           // the ingress bucket has filled
 	timerEgress            // the egress bucket has filled
-	timerGrant             // a requestNext that was held back is sent
+	timerGrant             // a requestNext that was held back, or has rested, is sent
 	timerStop              // an orderly end took too long
 )
 
