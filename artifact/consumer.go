@@ -308,6 +308,7 @@ func (c *Consumer) grant(p *peer) (msgRequestNext, bool) {
 	if !c.mayGrant(p) {
 		return msgRequestNext{}, false
 	}
+	c.timers.stop(&s.grantT)
 	inline := min(c.cfg.InlineBytes/pipeOffer, 256<<10)
 	s.granted = append(s.granted, inline)
 	return msgRequestNext{c.cfg.Window, inline}, true

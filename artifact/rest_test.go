@@ -225,8 +225,9 @@ func TestRequestsLeaveTogether(t *testing.T) {
 	require.Zero(t, answered())
 	require.Equal(t, pipeOffer, answered(), "none was open")
 	require.Len(t, x.p.con.granted, pipeOffer)
-	w.wait(time.Second)
-	require.Empty(t, x.take(OfferOut))
+	require.Zero(t, answered())
+	w.wait(requestRest + restGrid)
+	require.Empty(t, x.take(OfferOut), "what rested has gone, and nothing goes alone")
 }
 
 // Control messages that were read one after the other are all acked.

@@ -149,8 +149,8 @@ func (ns swarm) missing(ids []artifact.ID) (n int) {
 
 // quiet waits until nothing has been received anywhere for a while: dispositions and what closes a table's books go out late.
 func (ns swarm) quiet(t testing.TB) {
-	// Dispositions wait a second for company.
 	deadline := time.Now().Add(time.Minute)
+	// Dispositions wait a second for company.
 	for was, same := ns.traffic(), 0; same < 8; {
 		time.Sleep(150 * time.Millisecond)
 		now := ns.traffic()
